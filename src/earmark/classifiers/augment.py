@@ -1,0 +1,86 @@
+"""Random changes of training sounds that leave their class alone; all draw from one generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from earmark.data.mixtures import mix
+from earmark.data.noise import random_noise
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None) -> Tensor:
+    """Draw from [low, high)."""
+    return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+def time_shift(waveform: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Roll each of (batch, samples) around by its own random number of samples."""
+    samples = waveform.shape[1]
+    starts = torch.randint(samples, (len(waveform), 1), generator=generator)
+    return waveform.gather(1, (torch.arange(samples)[None] - starts) % samples)
+
+
+def random_gain(waveform: Tensor, lowest_db: float, generator: torch.Generator | None) -> Tensor:
+    """Lower each of (batch, samples) by its own 0 … ``-lowest_db`` dB."""
+    return waveform * 10 ** (uniform((len(waveform), 1), lowest_db, 0, generator) / 20)
+
+
+def add_noise(
+    waveform: Tensor,
+    noises: Sequence[Tensor],
+    snr_db: tuple[float, float],
+    probability: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Mix recorded noise into a share of (batch, samples), at a signal-to-noise ratio drawn per clip."""
+    noise = random_noise(noises, len(waveform), waveform.shape[1], generator)
+    noisy, _ = mix(waveform, noise, uniform((len(waveform),), *snr_db, generator))
+    chosen = torch.rand((len(waveform), 1), generator=generator) < probability
+    return torch.where(chosen, noisy, waveform)
+
+
+def mixup(
+    waveform: Tensor, labels: Tensor, spread_db: float, probability: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix a share of the clips with others, and their labels by the amplitudes' share.
+
+    Args:
+        waveform: (batch, samples).
+        labels: (batch, classes), rows sum to one.
+        spread_db: the ratio of the two is drawn from ± this many dB.
+        probability: the share of clips that are mixed.
+        generator: where all chance comes from.
+
+    Source: between-class learning, Tokozume et al., 2018.
+    """
+    partner = torch.randperm(len(waveform), generator=generator)
+    snr_db = uniform((len(waveform),), -spread_db, spread_db, generator)
+    mixture, _ = mix(waveform, waveform[partner], snr_db)
+    share = torch.sigmoid(snr_db * (torch.log(torch.tensor(10.0)) / 20))[:, None]
+    mixed_labels = share * labels + (1 - share) * labels[partner]
+    chosen = torch.rand((len(waveform), 1), generator=generator) < probability
+    return torch.where(chosen, mixture, waveform), torch.where(chosen, mixed_labels, labels)
+
+
+def spec_augment(
+    features: Tensor, bands: int, widest_band: int, widest_gap: int, generator: torch.Generator | None
+) -> Tensor:
+    """Silence ``bands`` random mel bands and as many gaps in time in each of (batch, mels, frames).
+
+    Source: Park et al., SpecAugment, 2019.
+    """
+    keep = torch.ones(features.shape)
+    for _ in range(bands):
+        keep *= 1 - _stripe(features.shape[0], features.shape[1], widest_band, generator)[:, :, None]
+        keep *= 1 - _stripe(features.shape[0], features.shape[2], widest_gap, generator)[:, None, :]
+    return features * keep.to(features.device)
+
+
+def _stripe(batch: int, length: int, widest: int, generator: torch.Generator | None) -> Tensor:
+    width = torch.randint(widest + 1, (batch, 1), generator=generator)
+    start = (torch.rand((batch, 1), generator=generator) * (length - width)).long()
+    position = torch.arange(length)[None]
+    return ((position >= start) & (position < start + width)).float()

@@ -1,0 +1,214 @@
+"""The decoders: from a classifier's representations to the logits of a mask."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from earmark.features.mel import hz_to_mel, mel_centres
+
+
+class DecoderConfig(BaseModel):
+    """Which decoder, and what it is fed.
+
+    Args:
+        kind: "compact", a small U-Net on the classifier's own features that its representations are
+            added to, or "paper", transposed convolutions as in the paper's Figure 5.
+        domain: "stft" for a mask on linear bins, which can be heard, "features" for one on the
+            classifier's features.
+        channels: of the compact decoder's levels, from the full resolution down, each half the last.
+        class_conditional: whether the compact decoder is told the class to explain.
+        look_at_features: whether the compact decoder sees the classifier's features besides its
+            representations.
+        paper_channels: of the paper's decoder; as many as the deepest representation if not given.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["compact", "paper"] = "compact"
+    domain: Literal["stft", "features"] = "stft"
+    channels: tuple[PositiveInt, ...] = Field((16, 32, 48, 64, 96), min_length=2)
+    class_conditional: bool = True
+    look_at_features: bool = True
+    paper_channels: PositiveInt | None = None
+
+
+class Decoder(nn.Module):
+    """Maps representations to mask logits; the mask is their logistic function.
+
+    Args:
+        rows: (bins, mels) matrix that carries logits from the features' rows to those of the mask,
+            or None where the mask lives on the features.
+    """
+
+    rows: Tensor | None
+
+    def __init__(self, rows: Tensor | None) -> None:
+        super().__init__()
+        self.register_buffer("rows", rows, persistent=False)
+
+    def forward(self, features: Tensor, representations: Sequence[Tensor], target: Tensor) -> Tensor:
+        """Return mask logits.
+
+        Args:
+            features: (batch, mels, frames), what the classifier ate.
+            representations: its feature maps, from shallow to deep, each (batch, channels, height, width).
+            target: (batch,), the classes to explain.
+
+        Returns:
+            (batch, bins, frames), or (batch, mels, frames) where the mask lives on the features.
+        """
+        logits = self.on_features(features, representations, target)
+        return logits if self.rows is None else self.rows @ logits
+
+    @abstractmethod
+    def on_features(self, features: Tensor, representations: Sequence[Tensor], target: Tensor) -> Tensor:
+        """Return mask logits at the features' own resolution, (batch, mels, frames)."""
+
+
+def mel_to_bins(sample_rate: int, bins: int, n_mels: int) -> Tensor:
+    """Return the fixed warp from the mel axis to linear bins, (bins, n_mels), rows sum to one.
+
+    Each bin takes a linear blend, in mels, of the two bands whose centres enclose it.
+
+    >>> warp = mel_to_bins(16000, 513, 80)
+    >>> tuple(warp.shape), bool(torch.allclose(warp.sum(1), torch.ones(513)))
+    ((513, 80), True)
+    """
+    centres = hz_to_mel(mel_centres(n_mels, 0, sample_rate / 2)[1:-1])
+    mels = hz_to_mel(torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64))
+    position = ((mels - centres[0]) / (centres[1] - centres[0])).clamp(0, n_mels - 1)
+    distance = (position[:, None] - torch.arange(n_mels)[None]).abs()
+    return (1 - distance).clamp_min(0).float()
+
+
+def make_decoder(
+    config: DecoderConfig, channels: Sequence[int], classes: int, rows: Tensor | None
+) -> Decoder:
+    """Build the decoder that a config describes.
+
+    Args:
+        config: which one.
+        channels: of the classifier's representations, from shallow to deep.
+        classes: how many the classifier has.
+        rows: see `Decoder`.
+    """
+    if config.kind == "paper":
+        return PaperDecoder(config, channels, rows)
+    return CompactDecoder(config, channels, classes, rows)
+
+
+class CompactDecoder(Decoder):
+    """A small U-Net at the features' resolution.
+
+    Going down it reads the features; at each level the classifier's representations of about that
+    size are added through 1×1 convolutions; the class to explain scales and shifts every level on
+    the way up. All of it works for any number of rows and frames.
+    """
+
+    def __init__(
+        self, config: DecoderConfig, channels: Sequence[int], classes: int, rows: Tensor | None
+    ) -> None:
+        super().__init__(rows)
+        levels = config.channels
+        self.look_at_features = config.look_at_features
+        self.classes = classes if config.class_conditional else 1
+        self.stem = _convolution(1, levels[0])
+        self.down = nn.ModuleList(_convolution(a, b, stride=2) for a, b in pairwise(levels))
+        # A representation enters where the U-Net is as coarse as it, or at the bottom.
+        self.entries = [min(index + 1, len(levels) - 1) for index in range(len(channels))]
+        self.laterals = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(c), nn.Conv2d(c, levels[entry], 1))
+            for c, entry in zip(channels, self.entries)
+        )
+        self.bottom = nn.Sequential(*(_Residual(levels[-1]) for _ in range(2)))
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(levels))
+        self.refine = nn.ModuleList(_convolution(c, c) for c in levels[:-1])
+        # Small weights: at first every class leaves the maps nearly as they are.
+        self.condition = nn.ModuleList(
+            nn.Embedding(self.classes, 2 * c, _weight=0.1 * torch.randn(self.classes, 2 * c)) for c in levels
+        )
+        self.head = nn.Conv2d(levels[0], 1, 1)
+
+    def on_features(self, features: Tensor, representations: Sequence[Tensor], target: Tensor) -> Tensor:
+        """See `Decoder`."""
+        condition = target if self.classes > 1 else torch.zeros_like(target)
+        maps = features.unsqueeze(1)
+        levels = [self.stem(maps if self.look_at_features else torch.zeros_like(maps))]
+        for level, down in enumerate(self.down, start=1):
+            maps = down(levels[-1])
+            for entry, lateral, inner in zip(self.entries, self.laterals, representations):
+                if entry == level:
+                    maps = maps + _resize(lateral(inner), maps)
+            levels.append(maps)
+        maps = self.bottom(self._conditioned(levels[-1], condition, -1))
+        for level in reversed(range(len(self.down))):
+            maps = levels[level] + _resize(self.up[level](maps), levels[level])
+            maps = maps + self.refine[level](self._conditioned(maps, condition, level))
+        return self.head(maps).squeeze(1)
+
+    def _conditioned(self, maps: Tensor, condition: Tensor, level: int) -> Tensor:
+        scale, shift = self.condition[level](condition)[:, :, None, None].chunk(2, dim=1)
+        return maps * (1 + scale) + shift
+
+
+class PaperDecoder(Decoder):
+    """Transposed convolutions over the four deepest representations, U-Net-like (Figure 5).
+
+    Each convolution doubles both axes; the next shallower representation is added to what comes out.
+    The result is resized to the features' resolution, so that any number of frames works, which the
+    recipe's own decoder does not allow.
+    """
+
+    def __init__(self, config: DecoderConfig, channels: Sequence[int], rows: Tensor | None) -> None:
+        super().__init__(rows)
+        deepest = list(reversed(channels[-4:]))
+        inner = config.paper_channels or deepest[0]
+        self.entry = nn.Conv2d(deepest[0], inner, 1)
+        self.laterals = nn.ModuleList(nn.Conv2d(c, inner, 1) for c in deepest[1:])
+        widths = [inner] * 4 + [max(1, inner // 2), max(1, inner // 4)]
+        self.up = nn.ModuleList(
+            nn.Sequential(nn.ConvTranspose2d(a, b, 3, 2, 1, output_padding=1), nn.BatchNorm2d(b), nn.ReLU())
+            for a, b in pairwise(widths)
+        )
+        self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
+
+    def on_features(self, features: Tensor, representations: Sequence[Tensor], target: Tensor) -> Tensor:
+        """See `Decoder`; the class is not looked at, as in the paper."""
+        deepest = list(reversed(representations[-4:]))
+        maps = self.entry(deepest[0])
+        for index, up in enumerate(self.up):
+            if index < len(self.laterals):
+                inner = self.laterals[index](deepest[index + 1])
+                maps = _resize(maps, inner) + inner
+            maps = up(maps)
+        return self.head(_resize(maps, features)).squeeze(1)
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = _convolution(channels, channels)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + self.inner(maps)
+
+
+def _convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
+    )
+
+
+def _resize(maps: Tensor, like: Tensor) -> Tensor:
+    """Interpolate to the last two sizes of another tensor."""
+    if maps.shape[-2:] == like.shape[-2:]:
+        return maps
+    return F.interpolate(maps, like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,90 @@
+"""What L-MAC's decoder is trained for: equations 1 and 2 of the paper, and masks of a sampled area."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from torch import Tensor
+from torch.nn import functional as F
+
+OutLoss = Literal["cross_entropy", "bounded"]
+
+
+class ObjectiveConfig(BaseModel):
+    """Weights of the objective; all are means over clips, so none depends on the batch size.
+
+    Args:
+        mask_in: λ_in, of the cross-entropy of the masked-in sound.
+        mask_out: λ_out, of the masked-out sound's loss.
+        out_loss: "cross_entropy" subtracts the masked-out cross-entropy, as in eq. 2, which has no
+            lower end; "bounded" adds -log(1 - p_out), which stops at 0 when the class is gone.
+        sparsity: λ_s, of the mask's mean.
+        area_share: the share of clips whose mask is fitted to an area drawn for it, see `area_mask`.
+        area_range: between which shares of the bins that area is drawn, log-uniformly.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mask_in: NonNegativeFloat = 4.0
+    mask_out: NonNegativeFloat = 0.2
+    out_loss: OutLoss = "cross_entropy"
+    sparsity: NonNegativeFloat = 6.4
+    area_share: float = Field(0.0, ge=0, le=1)
+    area_range: tuple[float, float] = (0.03, 0.6)
+
+
+def mask_in_loss(logits_in: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy of the masked-in sound for each clip, (batch,), in nats (eq. 1, L_in).
+
+    >>> mask_in_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
+    tensor([0.6931])
+    """
+    return F.cross_entropy(logits_in, target, reduction="none")
+
+
+def mask_out_loss(logits_out: Tensor, target: Tensor, kind: OutLoss = "cross_entropy") -> Tensor:
+    """Return what is to be minimised of the masked-out sound for each clip, (batch,), in nats.
+
+    Args:
+        logits_out: (batch, classes).
+        target: (batch,).
+        kind: see `ObjectiveConfig.out_loss`.
+
+    >>> mask_out_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
+    tensor([-0.6931])
+    >>> mask_out_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([1]), "bounded")
+    tensor([0.6931])
+    """
+    if kind == "cross_entropy":
+        return -F.cross_entropy(logits_out, target, reduction="none")
+    # log(1 - p) as the difference of two logsumexps: exact where p is close to 1.
+    others = logits_out.scatter(1, target[:, None], -torch.inf)
+    return torch.logsumexp(logits_out, 1) - torch.logsumexp(others, 1)
+
+
+def area_mask(logits: Tensor, area: Tensor, softness: float = 0.3) -> Tensor:
+    """Return the mask that keeps about a given share of the bins: those with the highest logits.
+
+    A mask trained under areas drawn at random ranks the bins, so that every threshold of it is a good
+    explanation of its size.
+
+    Args:
+        logits: (batch, bins, frames).
+        area: (batch,), shares in (0, 1).
+        softness: how many logits wide its edge is.
+
+    Returns:
+        (batch, bins, frames) in [0, 1].
+
+    >>> mask = area_mask(torch.arange(100.0).view(1, 10, 10), torch.tensor([0.2]))
+    >>> round(mask.mean().item(), 2)
+    0.2
+    """
+    # One bin in seven tells the quantile well enough, and sorting them all would cost more than the decoder.
+    flat = logits.detach().flatten(1)
+    sample = flat[:, :: 7 if flat.shape[1] > 10_000 else 1].sort(dim=1).values
+    index = ((1 - area) * (sample.shape[1] - 1)).round().long()
+    threshold = sample.gather(1, index[:, None])[:, :, None]
+    return torch.sigmoid((logits - threshold) / softness)

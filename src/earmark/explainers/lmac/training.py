@@ -1,0 +1,249 @@
+"""Train L-MAC's decoder on a frozen classifier: first stage and fine-tuning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import Tensor, nn
+
+from earmark.classifiers.augment import random_gain, time_shift, uniform
+from earmark.classifiers.training import Clips
+from earmark.data.mixtures import mix
+from earmark.data.noise import random_noise
+from earmark.explainers.lmac.decoder import DecoderConfig
+from earmark.explainers.lmac.explainer import Lmac
+from earmark.explainers.lmac.guidance import GuidanceConfig, binarised, guidance_loss, similarity
+from earmark.explainers.lmac.objective import ObjectiveConfig, area_mask, mask_in_loss, mask_out_loss
+from earmark.features.level import peak_of
+from earmark.training.loop import Job, LoopSettings, Row, fit
+
+
+class Scenes(BaseModel):
+    """What the training sounds are.
+
+    Args:
+        clean: share of clips left alone.
+        noise: share of clips with recorded noise; the rest are mixtures with a clip of another class.
+        mixture_db: range of the signal-to-interferer ratio of the mixtures.
+        noise_db: range of the signal-to-noise ratio.
+        gain_db: clips are lowered by up to this.
+        other_class: share of mixtures for which the interferer's class is explained, whatever was decided.
+        passes: how often an epoch goes through the clips.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clean: float = Field(0.1, ge=0, le=1)
+    noise: float = Field(0.25, ge=0, le=1)
+    mixture_db: tuple[float, float] = (0.0, 8.0)
+    noise_db: tuple[float, float] = (-3.0, 10.0)
+    gain_db: float = Field(-6.0, le=0)
+    other_class: float = Field(0.2, ge=0, le=1)
+    passes: PositiveInt = 2
+
+
+class LmacRecipe(BaseModel):
+    """Settings of ``earmark train lmac``.
+
+    Args:
+        train_folds: folds to train on.
+        validate_folds: folds that choose the best epoch.
+        decoder: which decoder.
+        objective: the weights of eq. 2.
+        guidance: the fine-tuning's.
+        scenes: what the training sounds are.
+        loop: epochs, rates, seed, device.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train_folds: tuple[int, ...] = (1, 2, 3)
+    validate_folds: tuple[int, ...] = (4,)
+    decoder: DecoderConfig = DecoderConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
+    scenes: Scenes = Scenes()
+    loop: LoopSettings = LoopSettings(epochs=20, batch_size=16, learning_rate=1e-3)
+
+
+class LmacStep(nn.Module):
+    """One step of training: a batch of sounds with known parts → the losses of eq. 2.
+
+    Args:
+        explainer: the L-MAC in training; its classifier stays frozen.
+        objective: the weights.
+        guidance: the fine-tuning's.
+        before: the explainer of the stage before, which decides what is guided; needed for a
+            guidance threshold above 0.
+    """
+
+    def __init__(
+        self,
+        explainer: Lmac,
+        objective: ObjectiveConfig,
+        guidance: GuidanceConfig | None = None,
+        before: Lmac | None = None,
+    ) -> None:
+        super().__init__()
+        self.decoder = explainer.decoder
+        self.objective = objective
+        self.guidance = guidance or GuidanceConfig()
+        # Held in tuples, so that the frozen parts are no submodules: they are neither trained nor saved.
+        self._frozen = (explainer.classifier.eval().requires_grad_(False), before)
+
+    def forward(
+        self, source: Tensor, interferer: Tensor, labels: Tensor, other: Tensor, area: Tensor
+    ) -> dict[str, Tensor]:
+        """Compute the losses.
+
+        Args:
+            source: (batch, samples).
+            interferer: (batch, samples), zero where there is none.
+            labels: (batch, 2), the classes of source and interferer, -1 for what has none.
+            other: (batch,) bool, where the interferer's class is to be explained.
+            area: (batch,), the area of the mask, 0 where it is free.
+        """
+        classifier, before = self._frozen
+        clean = classifier.spectrogram(torch.cat([source, interferer]))
+        stft = clean[: len(source)] + clean[len(source) :]
+        with torch.no_grad():
+            heard = classifier.hear(stft)
+        target = torch.where(other, labels[:, 1], heard.logits.argmax(1))
+        logits = self.decoder(heard.features, heard.representations, target)
+        mask = torch.sigmoid(logits)
+        used = torch.where((area > 0)[:, None, None], area_mask(logits, area.clamp_min(1e-3)), mask)
+        losses = self._faithfulness(stft, used, target)
+        # An area that was asked for is no virtue of the mask.
+        losses["area"] = (mask.mean(dim=(1, 2)) * (area == 0)).mean()
+        total = self.objective.sparsity * losses["area"]
+        total = total + self.objective.mask_in * losses["in"] + self.objective.mask_out * losses["out"]
+        if self.guidance.kind != "none":
+            losses["guide"] = self._guide(stft, clean, mask, target, labels, before)
+            total = total + self.guidance.weight * losses["guide"]
+        return {"loss": total, **losses}
+
+    def _faithfulness(self, stft: Tensor, mask: Tensor, target: Tensor) -> dict[str, Tensor]:
+        classifier, _ = self._frozen
+        features = classifier.features(torch.cat([mask * stft, (1 - mask) * stft]))
+        logits_in, logits_out = classifier.logits(features).chunk(2)
+        return {
+            "in": mask_in_loss(logits_in, target).mean(),
+            "out": mask_out_loss(logits_out, target, self.objective.out_loss).mean(),
+        }
+
+    def _guide(
+        self,
+        stft: Tensor,
+        clean: Tensor,
+        mask: Tensor,
+        target: Tensor,
+        labels: Tensor,
+        before: Lmac | None,
+    ) -> Tensor:
+        source, interferer = clean.chunk(2)
+        is_source, is_interferer = (labels == target[:, None]).unbind(1)
+        wanted = torch.where(is_source[:, None, None], source, interferer)
+        guided = is_source | is_interferer
+        if before is not None and self.guidance.threshold > 0:
+            earlier = before.masks(stft, target)
+            likeness = similarity(earlier, binarised(wanted, self.guidance.loudness))
+            guided = guided & (likeness >= self.guidance.threshold)
+        return (guidance_loss(mask, stft, wanted, self.guidance) * guided).mean()
+
+
+def train_lmac(
+    explainer: Lmac,
+    train: Clips,
+    recipe: LmacRecipe,
+    folder: Path,
+    validate: Callable[[], Row],
+    before: Lmac | None = None,
+    report: Callable[[int, int, Row], None] | None = None,
+) -> list[Row]:
+    """Train a decoder in place and leave the weights of its best epoch in it.
+
+    Args:
+        explainer: what is trained; its classifier stays as it is.
+        train: the clips to learn from, and noises to mix into them.
+        recipe: the settings.
+        folder: gets the log and the checkpoints; training goes on from there if it was stopped.
+        validate: returns the scores of an epoch, see `earmark.evaluation.runner.mean_scores`.
+        before: the explainer of the stage before, for guidance with a threshold.
+        report: see `earmark.training.loop.fit`.
+
+    Returns:
+        one row of figures per epoch.
+    """
+    job = Job(
+        step=LmacStep(explainer, recipe.objective, recipe.guidance, before),
+        batches=lambda epoch, generator: make_scenes(train, recipe, generator),
+        validate=validate,
+        criterion=criterion,
+        steps_per_epoch=recipe.scenes.passes * math.ceil(len(train.waveform) / recipe.loop.batch_size),
+    )
+    return fit(job, recipe.loop, folder, report)
+
+
+def criterion(row: Row) -> float:
+    """Return the figure whose highest epoch is kept: faithful on mixtures, and about the right source.
+
+    (AI − AD + AG) / 100 + FF + Fid-In + SI-SDR improvement / 10 dB + energy share, less ten times
+    what the mean of the mask exceeds 0.25.
+    """
+    faithful = (row["AI"] - row["AD"] + row["AG"]) / 100 + row["FF"] + row["Fid-In"]
+    excess = max(0.0, row["MM"] - 0.25)
+    return faithful + row["SI-SDRi"] / 10 + row["share"] - 10 * excess
+
+
+def make_scenes(clips: Clips, recipe: LmacRecipe, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the batches of an epoch, each as `LmacStep.forward` takes it."""
+    for _ in range(recipe.scenes.passes):
+        order = torch.randperm(len(clips.waveform), generator=generator)
+        for index in order.split(recipe.loop.batch_size):
+            yield _batch(clips, index, recipe, generator)
+
+
+def _batch(clips: Clips, index: Tensor, recipe: LmacRecipe, generator: torch.Generator) -> tuple[Tensor, ...]:
+    scenes, count = recipe.scenes, len(index)
+    partner = other_class(clips.labels, index, generator)
+    source = time_shift(clips.waveform[index], generator)
+    interferer = time_shift(clips.waveform[partner], generator)
+    _, interferer = mix(source, interferer, uniform((count,), *scenes.mixture_db, generator))
+    labels = torch.stack([clips.labels[index], clips.labels[partner]], dim=1)
+    draw = torch.rand(count, generator=generator)
+    alone, noisy = draw < scenes.clean, draw > 1 - scenes.noise
+    if len(clips.noises):
+        noise = random_noise(clips.noises, count, source.shape[1], generator)
+        _, noise = mix(source, noise, uniform((count,), *scenes.noise_db, generator))
+        interferer = torch.where(noisy[:, None], noise, interferer)
+    else:
+        noisy = torch.zeros_like(noisy)
+    interferer = torch.where(alone[:, None], 0, interferer)
+    labels[:, 1] = torch.where(alone | noisy, -1, labels[:, 1])
+    other = (torch.rand(count, generator=generator) < scenes.other_class) & (labels[:, 1] >= 0)
+    source, interferer = _levelled(source, interferer, scenes.gain_db, generator)
+    return source, interferer, labels, other, _areas(count, recipe.objective, generator)
+
+
+def other_class(labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw for each clip of ``index`` another one whose class differs, (batch,)."""
+    differs = (labels[None] != labels[index][:, None]).float()
+    return torch.multinomial(differs, 1, generator=generator).squeeze(1)
+
+
+def _levelled(
+    source: Tensor, interferer: Tensor, lowest_db: float, generator: torch.Generator
+) -> Sequence[Tensor]:
+    gain = random_gain(1 / peak_of(source + interferer), lowest_db, generator)
+    return source * gain, interferer * gain
+
+
+def _areas(count: int, objective: ObjectiveConfig, generator: torch.Generator) -> Tensor:
+    low, high = (math.log(area) for area in objective.area_range)
+    area = torch.exp(uniform((count,), low, high, generator))
+    fitted = torch.rand(count, generator=generator) < objective.area_share
+    return torch.where(fitted, area, 0)

@@ -1,0 +1,1 @@
+"""Score explainers on sounds whose parts are known."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-GuidanceKind = Literal["none", "paper", "recipe", "si_sdr"]
+GuidanceKind = Literal["none", "paper", "recipe", "sdr"]
 
 
 class GuidanceConfig(BaseModel):
@@ -18,13 +18,12 @@ class GuidanceConfig(BaseModel):
     Args:
         kind: "paper" is the distance ‖M⊙X − X_clean‖ of the paper, relative to ‖X_clean‖; "recipe" the
             binary cross-entropy against the loud bins of X_clean, as the authors' recipe has it;
-            "si_sdr" the negative scale-invariant signal-to-distortion ratio of M⊙X to X_clean, in
-            units of 10 dB.
+            "sdr" the negative signal-to-distortion ratio of M⊙X to X_clean, in units of 10 dB.
         weight: λ_g.
         threshold: CCT; only clips whose mask from the stage before has at least this cosine similarity
             with the binarised clean target are guided; 0 guides all.
         loudness: bins of X_clean above this share of its maximum are the binarised target.
-        ceiling_db: "si_sdr" asks for no more than this.
+        ceiling_db: "sdr" asks for no more than this.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,22 +65,22 @@ def guidance_loss(mask: Tensor, stft: Tensor, clean: Tensor, config: GuidanceCon
     if config.kind == "recipe":
         target = binarised(clean, config.loudness)
         return F.binary_cross_entropy(mask, target, reduction="none").mean(dim=(1, 2))
-    return -spectral_si_sdr(mask * stft, clean, config.ceiling_db) / 10
+    return -spectral_sdr(mask * stft, clean, config.ceiling_db) / 10
 
 
-def spectral_si_sdr(estimate: Tensor, reference: Tensor, ceiling_db: float = 20.0) -> Tensor:
-    """Return the SI-SDR in dB of complex (batch, bins, frames), smoothly held below a ceiling, (batch,).
+def spectral_sdr(estimate: Tensor, reference: Tensor, ceiling_db: float = 20.0) -> Tensor:
+    """Return the signal-to-distortion ratio of complex (batch, bins, frames), (batch,), in dB.
 
-    Source: Le Roux et al., SDR – half-baked or well done?, 2019; the ceiling: Wisdom et al., MixIT, 2020.
+    It nears the ceiling smoothly. It is not scale-invariant, on purpose: a mask that shrinks as a whole
+    would keep its SI-SDR, please the sparsity term, and fade away.
+
+    Source: Wisdom et al., Unsupervised sound separation using mixture invariant training, 2020, eq. 2.
 
     >>> a = torch.tensor([[[1 + 1j, 2.0]]])
-    >>> round(spectral_si_sdr(3 * a, a).item(), 2)
-    20.0
+    >>> round(spectral_sdr(a, a).item(), 2), round(spectral_sdr(0 * a, a).item(), 2)
+    (20.0, -0.04)
     """
-    estimate, reference = torch.view_as_real(estimate).flatten(1), torch.view_as_real(reference).flatten(1)
-    energy = reference.square().sum(1).clamp_min(1e-8)
-    scale = (estimate * reference).sum(1) / energy
-    signal = scale.square() * energy
-    distortion = (estimate - scale[:, None] * reference).square().sum(1)
-    floor = 10 ** (-ceiling_db / 10) * signal
-    return 10 * torch.log10(signal.clamp_min(1e-8) / (distortion + floor).clamp_min(1e-8))
+    energy = torch.view_as_real(reference).flatten(1).square().sum(1)
+    distortion = torch.view_as_real(estimate - reference).flatten(1).square().sum(1)
+    floor = 10 ** (-ceiling_db / 10) * energy
+    return 10 * torch.log10(energy.clamp_min(1e-8) / (distortion + floor).clamp_min(1e-8))

@@ -78,7 +78,7 @@ def area_mask(logits: Tensor, area: Tensor, softness: float = 0.3) -> Tensor:
     Returns:
         (batch, bins, frames) in [0, 1].
 
-    >>> mask = area_mask(torch.arange(100.0).view(1, 10, 10), torch.tensor([0.2]))
+    >>> mask = area_mask(torch.arange(1000.0).view(1, 10, 100), torch.tensor([0.2]))
     >>> round(mask.mean().item(), 2)
     0.2
     """

@@ -115,15 +115,20 @@ class LmacStep(nn.Module):
         target = torch.where(other, labels[:, 1], heard.logits.argmax(1))
         logits = self.decoder(heard.features, heard.representations, target)
         mask = torch.sigmoid(logits)
-        used = torch.where((area > 0)[:, None, None], area_mask(logits, area.clamp_min(1e-3)), mask)
-        losses = self._faithfulness(stft, used, target)
         # An area that was asked for is no virtue of the mask.
-        losses["area"] = (mask.mean(dim=(1, 2)) * (area == 0)).mean()
-        total = self.objective.sparsity * losses["area"]
-        total = total + self.objective.mask_in * losses["in"] + self.objective.mask_out * losses["out"]
+        losses = {"area": (mask.mean(dim=(1, 2)) * (area == 0)).mean()}
+        if self.objective.mask_in or self.objective.mask_out:
+            fitted = area_mask(logits, area.clamp_min(1e-3))
+            losses |= self._faithfulness(stft, torch.where((area > 0)[:, None, None], fitted, mask), target)
         if self.guidance.kind != "none":
             losses["guide"] = self._guide(stft, clean, mask, target, labels, before)
-            total = total + self.guidance.weight * losses["guide"]
+        weights = {
+            "area": self.objective.sparsity,
+            "in": self.objective.mask_in,
+            "out": self.objective.mask_out,
+            "guide": self.guidance.weight,
+        }
+        total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         return {"loss": total, **losses}
 
     def _faithfulness(self, stft: Tensor, mask: Tensor, target: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,90 @@
+"""The two decoders: shapes, size, what they look at."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
+from earmark.explainers.lmac.decoder import DecoderConfig, mel_to_bins
+from earmark.explainers.lmac.explainer import Lmac, LmacConfig, decoder_for
+
+SMALL = DecoderConfig(channels=(4, 8))
+PAPER = DecoderConfig(kind="paper", paper_channels=8)
+
+
+@pytest.fixture
+def classifier() -> Cnn14:
+    torch.manual_seed(0)
+    return Cnn14(Cnn14Config(labels=("dog", "rain", "wind"), width=1 / 16)).eval()
+
+
+@pytest.mark.parametrize("config", [SMALL, PAPER], ids=["compact", "paper"])
+@pytest.mark.parametrize("samples", [16000, 48000, 64000, 80000, 160000])
+def test_any_length(classifier: Cnn14, config: DecoderConfig, samples: int) -> None:
+    stft = classifier.spectrogram(torch.randn(2, samples))
+    mask = Lmac(classifier, LmacConfig(decoder=config)).masks(stft, torch.tensor([0, 1]))
+    assert mask.shape == stft.shape
+    assert 0 <= mask.min() <= mask.max() <= 1
+
+
+@pytest.mark.parametrize("config", [SMALL, PAPER], ids=["compact", "paper"])
+def test_feature_domain_masks_have_the_features_shape(classifier: Cnn14, config: DecoderConfig) -> None:
+    explainer = Lmac(classifier, LmacConfig(decoder=config.model_copy(update={"domain": "features"})))
+    stft = classifier.spectrogram(torch.randn(2, 30000))
+    assert explainer.domain == "features"
+    assert explainer.masks(stft, torch.tensor([0, 1])).shape == classifier.features(stft).shape
+
+
+def test_batch_equals_one_by_one(classifier: Cnn14) -> None:
+    explainer = Lmac(classifier, LmacConfig(decoder=SMALL))
+    stft, target = classifier.spectrogram(torch.randn(3, 16000)), torch.tensor([2, 0, 1])
+    one_by_one = torch.cat([explainer.masks(stft[i : i + 1], target[i : i + 1]) for i in range(3)])
+    assert torch.allclose(explainer.masks(stft, target), one_by_one, atol=1e-5)
+
+
+def test_what_was_heard_is_not_heard_again(classifier: Cnn14) -> None:
+    explainer = Lmac(classifier, LmacConfig(decoder=SMALL))
+    stft, target = classifier.spectrogram(torch.randn(1, 16000)), torch.tensor([1])
+    heard = classifier.hear(stft)
+    expected = explainer.masks(stft, target)
+    explainer.classifier = None
+    assert torch.equal(explainer.masks(stft, target, heard), expected)
+
+
+def test_class_conditional_masks_differ_by_class_and_others_do_not(classifier: Cnn14) -> None:
+    stft = classifier.spectrogram(torch.randn(1, 16000))
+    for conditional in (True, False):
+        config = SMALL.model_copy(update={"class_conditional": conditional})
+        explainer = Lmac(classifier, LmacConfig(decoder=config))
+        masks = [explainer.masks(stft, torch.tensor([c])) for c in (0, 1)]
+        assert torch.equal(*masks) != conditional
+
+
+def test_compact_decoder_can_do_without_the_features(classifier: Cnn14) -> None:
+    config = SMALL.model_copy(update={"look_at_features": False})
+    decoder = decoder_for(classifier, config).eval()
+    heard = classifier.hear(classifier.spectrogram(torch.randn(1, 16000)))
+    target = torch.tensor([0])
+    masks = [decoder(heard.features + shift, heard.representations, target) for shift in (0, 1)]
+    assert torch.equal(*masks)
+
+
+def test_compact_decoder_holds_its_budget_at_full_size() -> None:
+    classifier = Cnn14(Cnn14Config(labels=tuple(map(str, range(50))))).eval()
+    decoder = decoder_for(classifier, DecoderConfig()).eval()
+    assert sum(p.numel() for p in decoder.parameters()) <= 1e6
+    with torch.no_grad():
+        stft = classifier.spectrogram(torch.zeros(1, 80000))
+        with FlopCounterMode(display=False) as forward:
+            heard = classifier.hear(stft)
+        with FlopCounterMode(display=False) as decoding:
+            decoder(heard.features, heard.representations, torch.tensor([0]))
+    assert decoding.get_total_flops() <= 0.1 * forward.get_total_flops()
+
+
+def test_warp_puts_a_band_where_its_frequencies_are() -> None:
+    warp = mel_to_bins(16000, 513, 80)
+    # Band 40 of 80 HTK bands up to 8 kHz is centred at this many Hz, by the formula.
+    centre = 700 * (10 ** (2840.0230 / 81 * 41 / 2595) - 1)
+    assert warp[:, 40].argmax() == round(centre / 15.625)
+    assert (warp @ torch.ones(80)).sub(1).abs().max() < 1e-6

@@ -204,18 +204,26 @@ def _resume(
     path = folder / "resume.pt"
     if not path.exists():
         return []
+    state = _read_checkpoint(path)
+    there = {"device", "precision"}
+    wanted, found = settings.model_dump(exclude=there), state["settings"]
+    changed = ", ".join(name for name in wanted if wanted[name] != found.get(name))
+    if changed:
+        raise ModelError(
+            f"{folder} holds a training with another {changed}",
+            fix="finish it as it was, or choose a new --out",
+        )
+    step.load_state_dict(state["step"], strict=False)
+    optimizer.load_state_dict(state["optimizer"])
+    return list(state["log"])
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-        same = {k: v for k, v in state["settings"].items() if k not in ("device", "precision")}
-        wanted = settings.model_dump(exclude={"device", "precision"})
-        if same != wanted:
-            changed = ", ".join(k for k in wanted if wanted[k] != same.get(k))
-            raise ModelError(
-                f"{folder} holds a training with another {changed}",
-                fix="finish it as it was, or choose a new --out",
-            )
-        step.load_state_dict(state["step"], strict=False)
-        optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
-        raise ModelError(f"{path} cannot be taken up ({error})", fix="remove it to start anew") from None
-    return list(state["log"])
+        return {name: state[name] for name in ("step", "optimizer", "log", "settings")}
+    except Exception as error:  # torch raises a different kind for each way a file can be damaged
+        reason = str(error).partition("\n")[0]
+        raise ModelError(
+            f"{path} cannot be taken up ({reason})", "a checkpoint of earmark", "remove it to start anew"
+        ) from None

@@ -1,0 +1,106 @@
+"""Scoring on sounds of known parts: what perfect, empty and full masks must get."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from earmark.classifiers.base import AudioClassifier, Heard
+from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
+from earmark.evaluation.protocol import Sounds, in_noise, mixtures
+from earmark.evaluation.runner import mean_scores, score_sounds
+from earmark.explainers.base import Explainer
+
+SAMPLES = 16000
+
+
+class Constant(Explainer):
+    name = "constant"
+
+    def __init__(self, classifier: AudioClassifier, value: float) -> None:
+        super().__init__(classifier)
+        self.value = value
+
+    def masks(self, stft: Tensor, target: Tensor, heard: Heard | None = None) -> Tensor:
+        return torch.full(stft.shape, self.value)
+
+
+class Below(Explainer):
+    """Keeps what lies below 2 kHz."""
+
+    name = "below"
+
+    def masks(self, stft: Tensor, target: Tensor, heard: Heard | None = None) -> Tensor:
+        below = self.classifier.spectrogram.frequencies() < 2000
+        return below.float()[None, :, None].expand(stft.shape).clone()
+
+
+@pytest.fixture
+def classifier() -> Cnn14:
+    torch.manual_seed(0)
+    return Cnn14(Cnn14Config(labels=("low", "high", "other"), width=1 / 16)).eval()
+
+
+@pytest.fixture
+def tones() -> Sounds:
+    time = torch.arange(SAMPLES) / 16000
+    low, high = (torch.sin(2 * torch.pi * f * time) for f in (500, 4000))
+    return mixtures(torch.stack([low, high]), torch.tensor([0, 1]), per_clip=1, snr_db=3.0)
+
+
+def test_mixtures_have_their_ratio_and_a_common_level(tones: Sounds) -> None:
+    ratio = 10 * torch.log10(tones.source.square().sum(1) / tones.interferer.square().sum(1))
+    assert ratio.tolist() == pytest.approx([3, 3], abs=1e-3)
+    assert tones.mixture.abs().amax(1).tolist() == pytest.approx([1, 1])
+
+
+def test_noise_is_the_same_for_a_seed_only() -> None:
+    clips, labels = torch.randn(3, SAMPLES), torch.tensor([0, 1, 2])
+    noises = [torch.randn(30000), torch.randn(4000)]
+    first, again, other = (in_noise(clips, labels, noises, seed=seed).interferer for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_full_mask_changes_nothing(classifier: Cnn14, tones: Sounds) -> None:
+    means = mean_scores(score_sounds(Constant(classifier, 1.0), tones))
+    assert (means["AD"], means["AI"], means["Fid-In"], means["MM"]) == (0, 0, 1, 1)
+    assert means["FF"] == pytest.approx(means["FF all"], abs=1e-6)
+    assert means["p_in"] == pytest.approx(means["p"])
+
+
+def test_an_empty_mask_leaves_everything_outside(classifier: Cnn14, tones: Sounds) -> None:
+    means = mean_scores(score_sounds(Constant(classifier, 0.0), tones))
+    assert means["FF"] == 0
+    assert means["p_out"] == pytest.approx(means["p"])
+
+
+def test_a_mask_on_the_source_alone_frees_it(classifier: Cnn14, tones: Sounds) -> None:
+    scores = score_sounds(Below(classifier), tones)
+    low, high = 0, 1
+    assert scores["share"][low] > 0.99
+    assert scores["share"][high] < 0.01
+    assert scores["share mixture"].tolist() == pytest.approx([0.666, 0.666], abs=0.01)
+    assert scores["SI-SDRi"][low] > 20
+    assert scores["SI-SDRi"][high] < -20
+
+
+def test_scores_do_not_depend_on_the_batch(classifier: Cnn14, tones: Sounds) -> None:
+    one, two = (score_sounds(Below(classifier), tones, batch_size=size) for size in (1, 2))
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.allclose(one[name].double(), two[name].double(), atol=1e-4), name
+
+
+def test_binary_masks_have_their_area(classifier: Cnn14, tones: Sounds) -> None:
+    assert mean_scores(score_sounds(Below(classifier), tones, area=0.1))["MM"] == pytest.approx(0.1, abs=1e-4)
+
+
+def test_what_speaks_of_the_source_is_averaged_over_those_decided_for_it() -> None:
+    scores = {
+        "target": torch.tensor([0, 1]),
+        "label": torch.tensor([0, 0]),
+        "AI": torch.tensor([100.0, 0.0]),
+        "share": torch.tensor([0.9, 0.1]),
+    }
+    means = mean_scores(scores)
+    assert means == {"AI": 50, "share": pytest.approx(0.9), "accuracy": 0.5}

@@ -1,4 +1,8 @@
-"""Random changes of training sounds that leave their class alone; all draw from one generator."""
+"""Random changes of training sounds that leave their class alone.
+
+What changes waveforms draws from the generator it is given; what changes spectra, inside the training step,
+from torch's own, which the training loop seeds for each epoch.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,25 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from earmark.data.mixtures import mix
 from earmark.data.noise import random_noise
 
 
-def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None) -> Tensor:
+def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
     """Draw from [low, high)."""
     return low + (high - low) * torch.rand(shape, generator=generator)
 
 
-def time_shift(waveform: Tensor, generator: torch.Generator | None) -> Tensor:
+def time_shift(waveform: Tensor, generator: torch.Generator) -> Tensor:
     """Roll each of (batch, samples) around by its own random number of samples."""
     samples = waveform.shape[1]
     starts = torch.randint(samples, (len(waveform), 1), generator=generator)
     return waveform.gather(1, (torch.arange(samples)[None] - starts) % samples)
 
 
-def random_gain(waveform: Tensor, lowest_db: float, generator: torch.Generator | None) -> Tensor:
+def random_gain(waveform: Tensor, lowest_db: float, generator: torch.Generator) -> Tensor:
     """Lower each of (batch, samples) by its own 0 … ``-lowest_db`` dB."""
     return waveform * 10 ** (uniform((len(waveform), 1), lowest_db, 0, generator) / 20)
 
@@ -65,22 +70,34 @@ def mixup(
     return torch.where(chosen, mixture, waveform), torch.where(chosen, mixed_labels, labels)
 
 
-def spec_augment(
-    features: Tensor, bands: int, widest_band: int, widest_gap: int, generator: torch.Generator | None
-) -> Tensor:
+def random_filter(stft: Tensor, spread_db: float, points: int = 6) -> Tensor:
+    """Colour each complex (batch, bins, frames) as another microphone or room would.
+
+    The gain is drawn from ± ``spread_db`` at ``points`` frequencies and runs straight between them.
+
+    Source: Nam et al., FilterAugment, 2022.
+    """
+    if not spread_db:
+        return stft
+    gains = spread_db * (2 * torch.rand((len(stft), 1, points), device=stft.device) - 1)
+    curve = F.interpolate(gains, stft.shape[1], mode="linear", align_corners=True)
+    return stft * (10 ** (curve / 20)).transpose(1, 2)
+
+
+def spec_augment(features: Tensor, bands: int, widest_band: int, widest_gap: int) -> Tensor:
     """Silence ``bands`` random mel bands and as many gaps in time in each of (batch, mels, frames).
 
     Source: Park et al., SpecAugment, 2019.
     """
     keep = torch.ones(features.shape)
     for _ in range(bands):
-        keep *= 1 - _stripe(features.shape[0], features.shape[1], widest_band, generator)[:, :, None]
-        keep *= 1 - _stripe(features.shape[0], features.shape[2], widest_gap, generator)[:, None, :]
+        keep *= 1 - _stripe(features.shape[0], features.shape[1], widest_band)[:, :, None]
+        keep *= 1 - _stripe(features.shape[0], features.shape[2], widest_gap)[:, None, :]
     return features * keep.to(features.device)
 
 
-def _stripe(batch: int, length: int, widest: int, generator: torch.Generator | None) -> Tensor:
-    width = torch.randint(widest + 1, (batch, 1), generator=generator)
-    start = (torch.rand((batch, 1), generator=generator) * (length - width)).long()
+def _stripe(batch: int, length: int, widest: int) -> Tensor:
+    width = torch.randint(widest + 1, (batch, 1))
+    start = (torch.rand((batch, 1)) * (length - width)).long()
     position = torch.arange(length)[None]
     return ((position >= start) & (position < start + width)).float()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from earmark.classifiers.augment import add_noise, mixup, random_gain, spec_augment, time_shift
+from earmark.classifiers.augment import add_noise, mixup, random_filter, random_gain, spec_augment, time_shift
 from earmark.classifiers.base import AudioClassifier
 from earmark.features.level import peak_normalise
 from earmark.training.loop import Job, LoopSettings, Row, fit
@@ -26,6 +26,7 @@ class Augmentation(BaseModel):
         noise: share of clips with recorded noise, if there is any.
         noise_db: range of the signal-to-noise ratio.
         gain_db: clips are lowered by up to this.
+        filter_db: a random filter changes the level of any frequency by up to ± this.
         bands: how many mel bands and gaps in time SpecAugment silences.
         widest_band: in mel bands.
         widest_gap: in frames.
@@ -38,6 +39,7 @@ class Augmentation(BaseModel):
     noise: float = Field(0.5, ge=0, le=1)
     noise_db: tuple[float, float] = (-3.0, 20.0)
     gain_db: float = Field(-12.0, le=0)
+    filter_db: float = Field(0.0, ge=0)
     bands: NonNegativeInt = 2
     widest_band: PositiveInt = 16
     widest_gap: PositiveInt = 64
@@ -88,9 +90,9 @@ class _Step(nn.Module):
 
     def forward(self, waveform: Tensor, labels: Tensor) -> dict[str, Tensor]:
         classifier, augmentation = self.classifier, self.augmentation
-        features = classifier.features(classifier.spectrogram(waveform))
+        stft = random_filter(classifier.spectrogram(waveform), augmentation.filter_db)
         features = spec_augment(
-            features, augmentation.bands, augmentation.widest_band, augmentation.widest_gap, None
+            classifier.features(stft), augmentation.bands, augmentation.widest_band, augmentation.widest_gap
         )
         return {"loss": F.cross_entropy(classifier.logits(features), labels)}
 

@@ -26,7 +26,7 @@ def score_sounds(
     """Explain the classifier's decision on each sound and score the masks by the corrected protocol.
 
     Args:
-        explainer: whose masks; they must live on the STFT.
+        explainer: whose masks.
         sounds: what to explain.
         batch_size: sounds at a time.
         area: binarise each mask to its best bins up to this share of all; the soft mask if not given.
@@ -37,6 +37,7 @@ def score_sounds(
         mask; "p", "p_in", "p_out" the class's probabilities; "target" the decided class and "label"
         that of the source; "share" the kept energy in bins where the source dominates, "share mixture"
         the same of the whole sound; "SI-SDRi" the listenable sound's improvement towards the source in dB.
+        The last three only for masks on the STFT, as others cannot be listened to.
     """
     rows: dict[str, list[Tensor]] = {}
     for index in torch.arange(len(sounds)).split(batch_size):
@@ -62,21 +63,31 @@ def _score_batch(explainer: Explainer, sounds: Sounds, area: float | None) -> Sc
     if area is not None:
         mask = largest_bins(mask, area)
     with torch.no_grad():
-        scores = faithfulness_scores(classifier, stft, mask, target, heard)
-    return scores | _localisation_scores(classifier, sounds, source, interferer, mask)
+        seen = stft if explainer.domain == "stft" else heard.features
+        scores = faithfulness_scores(classifier, seen, mask, target, heard) | {"label": sounds.labels}
+        if explainer.domain == "features":
+            return scores
+        return scores | _localisation_scores(classifier, sounds, source, interferer, mask)
 
 
 def faithfulness_scores(
-    classifier: AudioClassifier, stft: Tensor, mask: Tensor, target: Tensor, heard: Heard
+    classifier: AudioClassifier, seen: Tensor, mask: Tensor, target: Tensor, heard: Heard
 ) -> Scores:
-    """Score masks on complex (batch, bins, frames) by what the classifier says with and without them."""
-    masked = torch.cat([apply_mask(stft, mask), apply_mask(stft, 1 - mask), torch.zeros_like(stft[:1])])
-    logits_in, logits_out, logits_none = classifier.logits(classifier.features(masked)).split(
-        [len(stft), len(stft), 1]
-    )
+    """Score masks by what the classifier says with and without them.
+
+    Args:
+        classifier: whose decisions are explained.
+        seen: what the masks are laid on: a complex STFT, (batch, bins, frames), or features.
+        mask: of the same shape.
+        target: (batch,).
+        heard: what the classifier made of the whole.
+    """
+    masked = torch.cat([apply_mask(seen, mask), apply_mask(seen, 1 - mask), torch.zeros_like(seen[:1])])
+    features = classifier.features(masked) if seen.is_complex() else masked
+    logits_in, logits_out, logits_none = classifier.logits(features).split([len(seen), len(seen), 1])
     scores = score(heard.logits, logits_in, logits_out, mask, target)
     probability = {
-        name: logits.softmax(1).expand(len(stft), -1).gather(1, target[:, None])[:, 0]
+        name: logits.softmax(1).expand(len(seen), -1).gather(1, target[:, None])[:, 0]
         for name, logits in {
             "p": heard.logits,
             "p_in": logits_in,
@@ -94,7 +105,6 @@ def _localisation_scores(
     mixture = sounds.mixture
     listenable = classifier.spectrogram.inverse(apply_mask(source + interferer, mask), mixture.shape[1])
     return {
-        "label": sounds.labels,
         "share": energy_share(mask, source, interferer),
         "share mixture": energy_share(torch.ones_like(mask), source, interferer),
         "SI-SDRi": si_sdr_improvement(listenable, mixture, sounds.source),

@@ -55,8 +55,8 @@ def guidance_loss(mask: Tensor, stft: Tensor, clean: Tensor, config: GuidanceCon
 
     Args:
         mask: (batch, bins, frames) in [0, 1].
-        stft: complex (batch, bins, frames), the sound as heard.
-        clean: complex (batch, bins, frames), the part of it that the class names.
+        stft: complex (batch, bins, frames), the sound as heard; or its features, if the mask lives on them.
+        clean: the same of the part of it that the class names.
         config: which distance.
     """
     if config.kind == "paper":
@@ -69,7 +69,7 @@ def guidance_loss(mask: Tensor, stft: Tensor, clean: Tensor, config: GuidanceCon
 
 
 def spectral_sdr(estimate: Tensor, reference: Tensor, ceiling_db: float = 20.0) -> Tensor:
-    """Return the signal-to-distortion ratio of complex (batch, bins, frames), (batch,), in dB.
+    """Return the signal-to-distortion ratio of (batch, bins, frames), complex or not, (batch,), in dB.
 
     It nears the ceiling smoothly. It is not scale-invariant, on purpose: a mask that shrinks as a whole
     would keep its SI-SDR, please the sparsity term, and fade away.
@@ -80,7 +80,7 @@ def spectral_sdr(estimate: Tensor, reference: Tensor, ceiling_db: float = 20.0) 
     >>> round(spectral_sdr(a, a).item(), 2), round(spectral_sdr(0 * a, a).item(), 2)
     (20.0, -0.04)
     """
-    energy = torch.view_as_real(reference).flatten(1).square().sum(1)
-    distortion = torch.view_as_real(estimate - reference).flatten(1).square().sum(1)
+    energy = reference.abs().square().sum(dim=(1, 2))
+    distortion = (estimate - reference).abs().square().sum(dim=(1, 2))
     floor = 10 ** (-ceiling_db / 10) * energy
     return 10 * torch.log10(energy.clamp_min(1e-8) / (distortion + floor).clamp_min(1e-8))

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional as F
 
+from earmark.features.masking import MaskScale
+
 OutLoss = Literal["cross_entropy", "bounded"]
 
 
@@ -21,6 +23,8 @@ class ObjectiveConfig(BaseModel):
         out_loss: "cross_entropy" subtracts the masked-out cross-entropy, as in eq. 2, which has no
             lower end; "bounded" adds -log(1 - p_out), which stops at 0 when the class is gone.
         sparsity: λ_s, of the mask's mean.
+        scale: what an STFT mask multiplies, see `earmark.features.masking.apply_mask`; "log1p" is the
+            authors' recipe's.
         area_share: the share of clips whose mask is fitted to an area drawn for it, see `area_mask`.
         area_range: between which shares of the bins that area is drawn, log-uniformly.
     """
@@ -31,6 +35,7 @@ class ObjectiveConfig(BaseModel):
     mask_out: NonNegativeFloat = 0.2
     out_loss: OutLoss = "cross_entropy"
     sparsity: NonNegativeFloat = 6.4
+    scale: MaskScale = "magnitude"
     area_share: float = Field(0.0, ge=0, le=1)
     area_range: tuple[float, float] = (0.03, 0.6)
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
 from earmark.classifiers.augment import random_gain, time_shift, uniform
+from earmark.classifiers.base import Heard
 from earmark.classifiers.training import Clips
 from earmark.data.mixtures import mix
 from earmark.data.noise import random_noise
@@ -19,6 +20,7 @@ from earmark.explainers.lmac.explainer import Lmac
 from earmark.explainers.lmac.guidance import GuidanceConfig, binarised, guidance_loss, similarity
 from earmark.explainers.lmac.objective import ObjectiveConfig, area_mask, mask_in_loss, mask_out_loss
 from earmark.features.level import peak_of
+from earmark.features.masking import apply_mask
 from earmark.training.loop import Job, LoopSettings, Row, fit
 
 
@@ -90,6 +92,7 @@ class LmacStep(nn.Module):
     ) -> None:
         super().__init__()
         self.decoder = explainer.decoder
+        self.domain = explainer.domain
         self.objective = objective
         self.guidance = guidance or GuidanceConfig()
         # Held in tuples, so that the frozen parts are no submodules: they are neither trained nor saved.
@@ -107,7 +110,7 @@ class LmacStep(nn.Module):
             other: (batch,) bool, where the interferer's class is to be explained.
             area: (batch,), the area of the mask, 0 where it is free.
         """
-        classifier, before = self._frozen
+        classifier, _ = self._frozen
         clean = classifier.spectrogram(torch.cat([source, interferer]))
         stft = clean[: len(source)] + clean[len(source) :]
         with torch.no_grad():
@@ -119,9 +122,10 @@ class LmacStep(nn.Module):
         losses = {"area": (mask.mean(dim=(1, 2)) * (area == 0)).mean()}
         if self.objective.mask_in or self.objective.mask_out:
             fitted = area_mask(logits, area.clamp_min(1e-3))
-            losses |= self._faithfulness(stft, torch.where((area > 0)[:, None, None], fitted, mask), target)
+            used = torch.where((area > 0)[:, None, None], fitted, mask)
+            losses |= self._faithfulness(self._seen(stft, heard), used, target)
         if self.guidance.kind != "none":
-            losses["guide"] = self._guide(stft, clean, mask, target, labels, before)
+            losses["guide"] = self._guide(stft, clean, mask, heard, target, labels)
         weights = {
             "area": self.objective.sparsity,
             "in": self.objective.mask_in,
@@ -131,33 +135,39 @@ class LmacStep(nn.Module):
         total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         return {"loss": total, **losses}
 
-    def _faithfulness(self, stft: Tensor, mask: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def _faithfulness(self, seen: Tensor, mask: Tensor, target: Tensor) -> dict[str, Tensor]:
         classifier, _ = self._frozen
-        features = classifier.features(torch.cat([mask * stft, (1 - mask) * stft]))
+        both, masks = torch.cat([seen, seen]), torch.cat([mask, 1 - mask])
+        if self.domain == "stft":
+            features = classifier.features(apply_mask(both, masks, self.objective.scale))
+        else:
+            features = both * masks
         logits_in, logits_out = classifier.logits(features).chunk(2)
         return {
             "in": mask_in_loss(logits_in, target).mean(),
             "out": mask_out_loss(logits_out, target, self.objective.out_loss).mean(),
         }
 
+    def _seen(self, stft: Tensor, heard: Heard) -> Tensor:
+        """Return what the mask is laid on."""
+        return stft if self.domain == "stft" else heard.features
+
     def _guide(
-        self,
-        stft: Tensor,
-        clean: Tensor,
-        mask: Tensor,
-        target: Tensor,
-        labels: Tensor,
-        before: Lmac | None,
+        self, stft: Tensor, clean: Tensor, mask: Tensor, heard: Heard, target: Tensor, labels: Tensor
     ) -> Tensor:
+        classifier, before = self._frozen
         source, interferer = clean.chunk(2)
         is_source, is_interferer = (labels == target[:, None]).unbind(1)
         wanted = torch.where(is_source[:, None, None], source, interferer)
+        if self.domain == "features":
+            wanted = classifier.features(wanted)
         guided = is_source | is_interferer
         if before is not None and self.guidance.threshold > 0:
-            earlier = before.masks(stft, target)
-            likeness = similarity(earlier, binarised(wanted, self.guidance.loudness))
+            likeness = similarity(
+                before.masks(stft, target, heard), binarised(wanted, self.guidance.loudness)
+            )
             guided = guided & (likeness >= self.guidance.threshold)
-        return (guidance_loss(mask, stft, wanted, self.guidance) * guided).mean()
+        return (guidance_loss(mask, self._seen(stft, heard), wanted, self.guidance) * guided).mean()
 
 
 def train_lmac(
@@ -197,11 +207,11 @@ def criterion(row: Row) -> float:
     """Return the figure whose highest epoch is kept: faithful on mixtures, and about the right source.
 
     (AI − AD + AG) / 100 + FF + Fid-In + SI-SDR improvement / 10 dB + energy share, less ten times
-    what the mean of the mask exceeds 0.25.
+    what the mean of the mask exceeds 0.25. Masks on features cannot be heard and go without the two on sound.
     """
     faithful = (row["AI"] - row["AD"] + row["AG"]) / 100 + row["FF"] + row["Fid-In"]
-    excess = max(0.0, row["MM"] - 0.25)
-    return faithful + row["SI-SDRi"] / 10 + row["share"] - 10 * excess
+    audible = row.get("SI-SDRi", 0.0) / 10 + row.get("share", 0.0)
+    return faithful + audible - 10 * max(0.0, row["MM"] - 0.25)
 
 
 def make_scenes(clips: Clips, recipe: LmacRecipe, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:

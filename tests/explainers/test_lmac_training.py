@@ -1,0 +1,171 @@
+"""L-MAC's training on a toy whose right answer is known, and its batches."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from earmark.classifiers.base import AudioClassifier
+from earmark.classifiers.training import Clips
+from earmark.explainers.lmac.decoder import DecoderConfig
+from earmark.explainers.lmac.explainer import Lmac, LmacConfig
+from earmark.explainers.lmac.guidance import GuidanceConfig
+from earmark.explainers.lmac.objective import ObjectiveConfig
+from earmark.explainers.lmac.training import LmacRecipe, LmacStep, Scenes, make_scenes, train_lmac
+from earmark.features.mel import mel_filterbank
+from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
+
+RATE = 1600
+SAMPLES = RATE // 2
+
+
+class Bands(AudioClassifier):
+    """Says "low" for sound below 400 Hz and "high" for sound above, and hears nothing else."""
+
+    def __init__(self) -> None:
+        config = SpectrogramConfig(sample_rate=RATE, n_fft=64, win_length=64, hop_length=32)
+        super().__init__(Spectrogram(config), ("low", "high"), seconds=0.5)
+        self.register_buffer("mel", mel_filterbank(RATE, 64, 16, scale="htk"))
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def features(self, stft: Tensor) -> Tensor:
+        return torch.log1p(self.mel @ stft.abs())
+
+    def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        low, high = features[:, :8], features[:, 8:]
+        logits = self.weight * torch.stack([low.mean((1, 2)), high.mean((1, 2))], 1) * 8
+        pooled = torch.nn.functional.avg_pool2d(features[:, None], 2)
+        return logits, [pooled]
+
+
+@pytest.fixture
+def clips() -> Clips:
+    generator = torch.Generator().manual_seed(0)
+    time = torch.arange(SAMPLES) / RATE
+    frequency = torch.cat([torch.full((8,), 150.0), torch.full((8,), 650.0)])
+    frequency = frequency + 60 * torch.randn(16, generator=generator).clamp(-1, 1)
+    tones = torch.sin(2 * torch.pi * frequency[:, None] * time)
+    return Clips(tones, torch.arange(16) // 8, [0.1 * torch.randn(2000, generator=generator)])
+
+
+def recipe(**changes: object) -> LmacRecipe:
+    settings = {
+        "decoder": {"channels": (8, 8)},
+        "objective": {"mask_in": 1.0, "mask_out": 1.0, "out_loss": "bounded", "sparsity": 1.0},
+        "scenes": {"passes": 12, "mixture_db": (0.0, 6.0)},
+        "loop": {"epochs": 4, "batch_size": 8, "learning_rate": 0.02},
+    }
+    return LmacRecipe.model_validate(settings | changes)
+
+
+def train(clips: Clips, settings: LmacRecipe, folder: Path) -> Lmac:
+    torch.manual_seed(0)
+    explainer = Lmac(Bands().eval(), LmacConfig(decoder=settings.decoder))
+    scores = dict.fromkeys(("AI", "AD", "AG", "FF", "Fid-In", "SI-SDRi", "share", "MM"), 0.0)
+    counter: Iterator[int] = iter(range(100))
+    train_lmac(explainer, clips, settings, folder, lambda: scores | {"AI": float(next(counter))})
+    return explainer
+
+
+def toy_recipe(guided: bool, domain: str) -> LmacRecipe:
+    guidance = {"kind": "sdr", "weight": 1.0} if guided else {"kind": "none"}
+    return recipe(guidance=guidance, decoder={"channels": (8, 8), "domain": domain})
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_it_finds_the_band_that_decided(clips: Clips, tmp_path: Path, guided: bool) -> None:
+    explainer = train(clips, toy_recipe(guided, "stft"), tmp_path)
+    mixture = clips.waveform[:4] + 0.7 * clips.waveform[8:12]
+    stft = explainer.classifier.spectrogram(mixture)
+    target = explainer.classifier.hear(stft).logits.argmax(1)
+    assert target.tolist() == [0, 0, 0, 0]
+    kept = explainer.masks(stft, target) * stft.abs()
+    low = explainer.classifier.spectrogram.frequencies() < 400
+    share = kept[:, low].sum((1, 2)) / kept.sum((1, 2))
+    before = stft.abs()[:, low].sum((1, 2)) / stft.abs().sum((1, 2))
+    assert share.mean() > 0.8
+    assert (share > before).all()
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_it_finds_the_features_that_decided(clips: Clips, tmp_path: Path, guided: bool) -> None:
+    explainer = train(clips, toy_recipe(guided, "features"), tmp_path)
+    stft = explainer.classifier.spectrogram(clips.waveform[:4] + 0.7 * clips.waveform[8:12])
+    features = explainer.classifier.features(stft)
+    kept = explainer.masks(stft, torch.zeros(4, dtype=torch.long)) * features
+    assert kept[:, :8].sum() / kept.sum() > 0.8 > features[:, :8].sum() / features.sum()
+
+
+def test_the_classifier_is_left_as_it_was(clips: Clips, tmp_path: Path) -> None:
+    explainer = train(clips, recipe(loop={"epochs": 1, "batch_size": 8}), tmp_path)
+    assert explainer.classifier.weight.item() == 1
+    assert not any(
+        "classifier" in name for name in torch.load(tmp_path / "resume.pt", weights_only=True)["step"]
+    )
+
+
+def test_losses_do_not_depend_on_the_batch_size(clips: Clips) -> None:
+    explainer = Lmac(Bands().eval(), LmacConfig(decoder=DecoderConfig(channels=(4, 8))))
+    step = LmacStep(explainer, ObjectiveConfig(), GuidanceConfig(kind="paper")).eval()
+    source, interferer = clips.waveform[:8], 0.5 * clips.waveform[8:]
+    labels = torch.stack([clips.labels[:8], clips.labels[8:]], 1)
+    other, area = torch.zeros(8, dtype=torch.bool), torch.zeros(8)
+    whole = step(source, interferer, labels, other, area)
+    halves = [
+        step(*(part[half] for part in (source, interferer, labels, other, area)))
+        for half in (slice(0, 4), slice(4, 8))
+    ]
+    for name, value in whole.items():
+        assert value.item() == pytest.approx((halves[0][name] + halves[1][name]).item() / 2, rel=1e-4)
+
+
+def test_loss_is_the_weighted_sum_of_equation_2(clips: Clips) -> None:
+    explainer = Lmac(Bands().eval(), LmacConfig(decoder=DecoderConfig(channels=(4, 8))))
+    step = LmacStep(explainer, ObjectiveConfig(mask_in=4, mask_out=0.2, sparsity=6.4)).eval()
+    source, none = clips.waveform[:1], torch.zeros(1)
+    labels = torch.tensor([[0, -1]])
+    losses = step(source, torch.zeros_like(source), labels, none.bool(), none)
+    stft = explainer.classifier.spectrogram(source)
+    mask = explainer.masks(stft, torch.tensor([0]))
+    logits = [explainer.classifier.logits(explainer.classifier.features(m * stft)) for m in (mask, 1 - mask)]
+    inside, outside = (-torch.log_softmax(part, 1)[0, 0].item() for part in logits)
+    expected = 4 * inside - 0.2 * outside + 6.4 * mask.mean().item()
+    assert losses["loss"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_guidance_below_the_threshold_is_left_out(clips: Clips) -> None:
+    explainer, before = (
+        Lmac(Bands().eval(), LmacConfig(decoder=DecoderConfig(channels=(4, 8)))) for _ in "ab"
+    )
+    batch = next(iter(make_scenes(clips, recipe(), torch.Generator().manual_seed(0))))
+    guided, never = (
+        LmacStep(explainer, ObjectiveConfig(), GuidanceConfig(kind="recipe", threshold=threshold), before)
+        for threshold in (0.0, 1.0)
+    )
+    assert guided(*batch)["guide"] > 0
+    assert never(*batch)["guide"] == 0
+
+
+def test_batches_hold_what_was_asked_for(clips: Clips) -> None:
+    settings = recipe(scenes={"clean": 0.3, "noise": 0.3, "passes": 20, "mixture_db": (2.0, 3.0)})
+    batches = [
+        torch.cat(parts) for parts in zip(*make_scenes(clips, settings, torch.Generator().manual_seed(0)))
+    ]
+    source, interferer, labels, other, _ = batches
+    assert len(source) == 20 * 16
+    alone = interferer.abs().amax(1) == 0
+    mixed = labels[:, 1] >= 0
+    assert alone.float().mean().item() == pytest.approx(0.3, abs=0.08)
+    assert mixed.float().mean().item() == pytest.approx(0.4, abs=0.08)
+    assert (labels[mixed, 0] != labels[mixed, 1]).all()
+    assert not (other & ~mixed).any()
+    ratio = 10 * torch.log10(source.square().sum(1) / interferer.square().sum(1))[mixed]
+    assert 2 - 1e-3 <= ratio.min() <= ratio.max() <= 3 + 1e-3
+    assert (source + interferer).abs().amax() <= 1 + 1e-5
+
+
+def test_scenes_refuse_unknown_settings() -> None:
+    with pytest.raises(ValueError, match="extra"):
+        Scenes.model_validate({"cleann": 0.1})

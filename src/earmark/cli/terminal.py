@@ -1,0 +1,86 @@
+"""How the command line speaks: errors in one line, progress only for people, exit codes."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from earmark.errors import EarmarkError, ModelError, OutputError, RecipeError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+FAILED = 1
+WRONG_USAGE = 2
+STOPPED = 130  # as shells have it for Ctrl-C: 128 + SIGINT
+
+
+def exit_code(error: EarmarkError) -> int:
+    """Return 2 where the command was wrong (model, label, setting), 1 where an input or output was."""
+    return WRONG_USAGE if isinstance(error, ModelError | RecipeError) else FAILED
+
+
+def say(line: str) -> None:
+    """Print a line to stdout."""
+    # Not typer.echo, which writes past a progress display and into its line.
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def say_error(message: str) -> None:
+    """Print ``error: message`` to stderr, in red where that is a terminal."""
+    start = typer.style("error:", fg="red", bold=True) if sys.stderr.isatty() else "error:"
+    sys.stderr.write(f"{start} {message}\n")
+    sys.stderr.flush()
+
+
+def say_stopped(hint: str = "") -> None:
+    """Print that the work was stopped, and how to go on."""
+    typer.echo(f"\nstopped{'; ' + hint if hint else ''}", err=True)
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder and try it, so that hours of work do not end at a folder that takes nothing.
+
+    Raises:
+        OutputError: it cannot be made, or nothing can be written to it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        given = f"cannot write to {folder}: {error.strerror or error}"
+        fix = "check its permissions and free space, or choose another with --out"
+        raise OutputError(given, "a folder to write to", fix) from error
+
+
+@contextmanager
+def progress(wanted: bool = True) -> Iterator[Progress | None]:
+    """Give a progress display on stderr, or None where nobody looks at it."""
+    if not (wanted and sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    # Lines for stdout may only pass through the display where both go to the same terminal.
+    with Progress(
+        *columns,
+        console=Console(stderr=True, highlight=False),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    ) as display:
+        yield display

@@ -1,0 +1,199 @@
+"""`earmark train`: from a data folder to a model that explains, stopped and taken up again on the way."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import earmark.classifiers.training
+from earmark.cli.main import app
+from earmark.model import load_model
+from earmark.training import loop
+
+TINY = ["width=0.03125", "n_mels=32", "seconds=0.5"]
+SHORT = ["train_folds=[1]", "validate_folds=[2]", "loop.epochs=2", "loop.batch_size=4"]
+DECODER = ["decoder.channels=[4,8]", "scenes.passes=1"]
+
+
+def train(command: str, out: Path, data: Path, settings: list[str], *more: object) -> Any:
+    changes = [part for setting in settings for part in ("--set", setting)]
+    arguments = ["train", command, "--data", str(data), "--out", str(out), *changes, *map(str, more)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+@pytest.fixture(scope="module")
+def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a classifier that two epochs of training made."""
+    out = tmp_path_factory.mktemp("trained") / "net"
+    result = train("classifier", out, data_dir, TINY + SHORT)
+    assert result.exit_code == 0, result.stderr
+    (out / "said.txt").write_text(result.stdout)
+    return out
+
+
+@pytest.fixture(scope="module")
+def explained(trained: Path, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of that classifier with an L-MAC."""
+    out = tmp_path_factory.mktemp("explained") / "lmac"
+    result = train("lmac", out, data_dir, SHORT + DECODER, "--model", trained)
+    assert result.exit_code == 0, result.stderr
+    return out
+
+
+def test_a_classifier_leaves_a_model_its_log_and_its_curves(trained: Path) -> None:
+    model = load_model(trained)
+    assert model.classifier.labels == ("clock", "dog", "rain")
+    assert model.explainers == {}
+    with (trained / "log.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
+    assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((trained / "recipe.json").read_text())["recipe"]["width"] == 0.03125
+    said = (trained / "said.txt").read_text()
+    assert "6 clips of 3 classes to train on, 6 to validate" in said
+    assert "epoch 2/2: loss " in said
+    assert "kept epoch " in said
+
+
+def test_an_lmac_explains_the_classifier_as_it_was(explained: Path, trained: Path, sound_file) -> None:
+    ours, theirs = load_model(explained).classifier, load_model(trained).classifier
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value)
+    result = CliRunner().invoke(
+        app, ["explain", str(sound_file()), "--model", str(explained), "--out", str(explained / "out")]
+    )
+    assert result.exit_code == 0, result.stderr
+
+
+def test_fine_tuning_goes_on_from_an_lmac(
+    explained: Path, trained: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    settings = [*SHORT, "loop.epochs=1", "loop.learning_rate=1e-9", "guidance.kind=sdr", "scenes.passes=1"]
+    options = ("--model", trained, "--finetune-from", explained)
+    result = train("lmac", tmp_path / "tuned", data_dir, settings, *options)
+    assert result.exit_code == 0, result.stderr
+    before, after = (load_model(folder).explainers["lmac"] for folder in (explained, tmp_path / "tuned"))
+    for earlier, later in zip(before.decoder.parameters(), after.decoder.parameters(), strict=True):
+        torch.testing.assert_close(later, earlier, rtol=0, atol=1e-5)
+    assert "fine-tuned by recipe" in after.config.description
+
+
+def test_a_stopped_training_goes_on_to_the_same_end(
+    trained: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, one_epoch = tmp_path / "net", loop._one_epoch
+
+    def stop_in_second(*arguments: Any) -> Any:
+        if 1 in arguments:
+            raise KeyboardInterrupt
+        return one_epoch(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_one_epoch", stop_in_second)
+        stopped = train("classifier", out, data_dir, TINY + SHORT)
+    assert stopped.exit_code == 130
+    assert stopped.stderr.strip() == "stopped; the same command goes on from the last finished epoch"
+    assert not (out / "config.json").exists()
+    resumed = train("classifier", out, data_dir, TINY + SHORT)
+    assert "holds a started training: going on with it" in resumed.stdout
+    assert "epoch 1/2" not in resumed.stdout
+    ours, theirs = (load_model(folder).classifier.state_dict() for folder in (out, trained))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_finished_training_is_not_done_again(trained: Path, data_dir: Path) -> None:
+    before = (trained / "classifier.safetensors").read_bytes()
+    result = train("classifier", trained, data_dir, TINY + SHORT)
+    assert result.exit_code == 0
+    assert "epoch 2/2" not in result.stdout
+    assert (trained / "classifier.safetensors").read_bytes() == before
+
+
+def test_a_folder_of_another_training_is_left_alone(trained: Path, data_dir: Path) -> None:
+    other = train("classifier", trained, data_dir, [*TINY, *SHORT, "augmentation.mixup=0.1"])
+    assert (other.exit_code, "another augmentation" in other.stderr) == (2, True)
+    lmac = train("lmac", trained, data_dir, SHORT + DECODER, "--model", trained)
+    assert (lmac.exit_code, "training of another kind: classifier" in lmac.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "message"),
+    [
+        (["colour=red"], 2, "colour: Extra inputs are not permitted"),
+        (["loop.epochs=many"], 2, "loop.epochs"),
+        (["width"], 2, "expected key=value"),
+        (["n_mels=8"], 2, "n_mels is 8"),
+        (["loop.device=abacus"], 2, "loop.device is 'abacus'"),
+        (["train_folds=[7]"], 1, "has no clip of folds (7,)"),
+        (["labels=[dog]"], 1, "has one class, 'dog'"),
+        (["labels=[dog,cat]"], 1, "no label 'cat'"),
+    ],
+)
+def test_wrong_settings(settings: list[str], code: int, message: str, data_dir: Path, tmp_path: Path) -> None:
+    result = train("classifier", tmp_path / "net", data_dir, [*TINY, *SHORT, *settings])
+    assert message in result.stderr
+    assert result.exit_code == code
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_data_that_cannot_be_used(data_dir: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "net"
+    missing = train("classifier", out, data, TINY + SHORT)
+    assert f"{data / 'meta' / 'esc50.csv'} does not exist" in missing.stderr
+    shutil.copytree(data_dir, data)
+    (data / "audio" / "1-dog-A.wav").unlink()
+    row = train("classifier", out, data, TINY + SHORT)
+    assert "1-dog-A.wav" in row.stderr
+    (data / "audio" / "1-dog-A.wav").write_text("no sound")
+    text = train("classifier", out, data, TINY + SHORT)
+    assert "1-dog-A.wav" in text.stderr
+    noise = train("classifier", out, data_dir, TINY + SHORT, "--noise", tmp_path / "noise")
+    assert f"{tmp_path / 'noise' / 'tr'} does not exist" in noise.stderr
+    for result in (missing, row, text, noise):
+        assert result.exit_code == 1
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_noise_is_mixed_in(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(data_dir / "audio", tmp_path / "noise" / "tr")
+    heard = []
+    monkeypatch.setattr(
+        earmark.classifiers.training,
+        "add_noise",
+        lambda waveform, noises, *_: heard.append(noises) or waveform,
+    )
+    result = train(
+        "classifier",
+        tmp_path / "net",
+        data_dir,
+        [*TINY, *SHORT, "loop.epochs=1"],
+        "--noise",
+        tmp_path / "noise",
+    )
+    assert result.exit_code == 0
+    assert {len(noises) for noises in heard} == {12}
+
+
+def test_an_out_folder_that_cannot_be_written(data_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = train("classifier", tmp_path / "file" / "net", data_dir, TINY + SHORT)
+    assert (result.exit_code, "cannot write to" in result.stderr) == (1, True)
+
+
+def test_an_lmac_of_another_classifier_is_refused(
+    trained: Path, model_dir: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    options = ("--model", trained, "--finetune-from", model_dir)
+    result = train("lmac", tmp_path / "net", data_dir, SHORT, *options)
+    assert (result.exit_code, "was trained for another classifier" in result.stderr) == (2, True)
+    options = ("--model", trained, "--finetune-from", trained)
+    result = train("lmac", tmp_path / "net", data_dir, SHORT, *options)
+    assert (result.exit_code, "has no trained lmac" in result.stderr) == (2, True)

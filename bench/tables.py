@@ -1,0 +1,27 @@
+"""Print a Markdown table, and put it where documents quote it, between ``<!-- NAME -->`` marks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def emit(name: str, header: Sequence[str], rows: Sequence[Sequence[str]], files: Sequence[Path]) -> None:
+    """Print a table, and replace the one of that name in each of the files.
+
+    Args:
+        name: what the marks around it say.
+        header: the columns' names.
+        rows: the cells.
+        files: documents that hold ``<!-- NAME -->`` … ``<!-- /NAME -->``.
+    """
+    lines = [header, ["---"] * len(header), *rows]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    print(table)
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise SystemExit(f"error: {file} has no <!-- {name} --> … <!-- /{name} -->")
+        file.write_text(pattern.sub(lambda match: f"{match[1]}{table}\n{match[2]}", text), encoding="utf-8")

@@ -24,7 +24,7 @@ Waveform = NDArray[np.float64]
 
 RATE = 16_000
 SECONDS = 5.0
-SNR_DB = 6.0
+SNR_DB = 5.0
 
 
 class Scene(NamedTuple):

@@ -40,6 +40,13 @@ def test_fitted_masks_have_their_area(shape: tuple[int, ...]) -> None:
     assert area_mask(logits, area).mean(dim=(1, 2)).tolist() == pytest.approx(area.tolist(), abs=0.02)
 
 
+def test_fitted_masks_teach_the_order_and_not_the_level() -> None:
+    logits = torch.randn(2, 30, 40, requires_grad=True)
+    (area_mask(logits, torch.tensor([0.1, 0.3])) * torch.rand(2, 30, 40)).sum().backward()
+    assert logits.grad.abs().max() > 0.1
+    assert logits.grad.sum(dim=(1, 2)).abs().max() < 1e-3
+
+
 @pytest.fixture
 def parts() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)

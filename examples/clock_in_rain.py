@@ -109,9 +109,11 @@ def explain_scene(scene: Scene, recording: Path, model: str, method: str) -> lis
     """Explain a recording of the scene, write the explanation beside it, and tell about it in plain words."""
     explanation = earmark.explain(recording, model=model, method=method)
     listen, rest, picture, figures = explanation.save(recording.parent)
+    alone, without = explanation.scores["probability_in"], explanation.scores["probability_out"]
     lines = [
-        f"The classifier heard: {explanation.label} ({explanation.probability:.0%} sure).",
-        f"  what it heard    {listen}",
+        f"The classifier heard: {explanation.label} ({explanation.probability:.0%} sure;"
+        f" of the kept part alone {alone:.0%}, of the rest alone {without:.0%}).",
+        f"  the kept part    {listen}",
         f"  the rest         {rest}",
         f"  a picture        {picture}",
         f"  all figures      {figures}",

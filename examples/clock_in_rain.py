@@ -161,7 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     scene = make_scene(options.snr, options.seed)
     recording = write_scene(scene, options.out)
-    print(f"Made {recording}: a clock ticks {options.snr:g} dB above the rain.")
+    print(f"Made {recording}: a ticking clock in rain, at a signal-to-noise ratio of {options.snr:g} dB.")
     print(f"  its true parts   {options.out / 'clock.wav'} {options.out / 'rain.wav'}")
     try:
         print("\n".join(explain_scene(scene, recording, options.model, options.method)))

@@ -157,17 +157,31 @@ class _Request:
             masked = apply_mask(stft, _stretched(mask, stft.shape[-1]))
             listenable = classifier.spectrogram.inverse(masked, padded.shape[1]) * peak_of(padded)
             scores = self._scores(stft, masked, heard, mask, target) if self.scores else {}
-        listenable = listenable[0, : len(waveform)].cpu()
+        decided = (classifier.labels[target], float(probabilities[target]), classifier.labels[decision])
+        return self._told(
+            source, waveform, listenable[0, : len(waveform)].cpu(), mask[0].cpu(), decided, scores
+        )
+
+    def _told(
+        self,
+        source: str,
+        waveform: Tensor,
+        listenable: Tensor,
+        mask: Tensor,
+        decided: tuple[str, float, str],
+        scores: dict[str, float],
+    ) -> Explanation:
+        label, probability, decision = decided
         return Explanation(
-            mask=mask[0].cpu(),
+            mask=mask,
             listenable=listenable,
             # The STFT and a magnitude mask are linear, so the rest needs no inverse of its own.
             remainder=waveform - listenable,
             waveform=waveform,
-            spectrogram=classifier.spectrogram.config,
-            label=classifier.labels[target],
-            probability=float(probabilities[target]),
-            decision=classifier.labels[decision],
+            spectrogram=self.model.classifier.spectrogram.config,
+            label=label,
+            probability=probability,
+            decision=decision,
             scores=scores,
             method=self.method,
             model=self.model.name,

@@ -203,8 +203,6 @@ def _load(network: AudioClassifier, data: Path, folds: Sequence[int]) -> tuple[T
 
 def _earlier(folder: Path, base: Model, recipe: LmacRecipe, device: str) -> Lmac:
     """Load the L-MAC to train further, and see that it belongs to the same classifier."""
-    import torch
-
     from earmark.explainers.lmac.explainer import Lmac
     from earmark.model import load_model
 
@@ -212,20 +210,26 @@ def _earlier(folder: Path, base: Model, recipe: LmacRecipe, device: str) -> Lmac
     explainer = model.explainers.get("lmac")
     if not isinstance(explainer, Lmac):
         raise ModelError(f"{folder} has no trained lmac", fix="train one first, without --finetune-from")
-    ours, theirs = base.classifier.state_dict(), model.classifier.state_dict()
-    # Close, not equal, as a model may have been stored in half precision.
-    same = ours.keys() == theirs.keys() and all(
-        ours[name].shape == theirs[name].shape
-        and torch.allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-3)
-        for name in ours
-    )
-    if not same or base.classifier.labels != model.classifier.labels:
+    if not _same(base.classifier, model.classifier):
         given = f"the lmac of {folder} was trained for another classifier than {base.name!r}"
         raise ModelError(given, fix=f"pass --model {folder}")
     if "decoder" in recipe.model_fields_set and recipe.decoder != explainer.config.decoder:
         given = f"the recipe's decoder is not that of {folder}"
         raise RecipeError(given, fix="leave the decoder out of it: a decoder keeps its form")
     return explainer
+
+
+def _same(one: AudioClassifier, other: AudioClassifier) -> bool:
+    """Whether two classifiers are one, as near as half precision can tell."""
+    import torch
+
+    ours, theirs = one.state_dict(), other.state_dict()
+    return (
+        one.labels == other.labels
+        and ours.keys() == theirs.keys()
+        and all(ours[name].shape == theirs[name].shape for name in ours)
+        and all(torch.allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-3) for name in ours)
+    )
 
 
 def _new_lmac(network: AudioClassifier, recipe: LmacRecipe, before: Lmac | None) -> Lmac:

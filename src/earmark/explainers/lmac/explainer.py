@@ -62,7 +62,8 @@ def decoder_for(classifier: AudioClassifier, config: DecoderConfig) -> Decoder:
     spectrogram = classifier.spectrogram
     training = classifier.training
     device = next(classifier.parameters()).device
-    silence = torch.zeros(1, round(classifier.seconds * spectrogram.sample_rate), device=device)
+    # Channels and rows do not depend on the length, so a moment of silence will do.
+    silence = torch.zeros(1, 1, device=device)
     heard = classifier.eval().hear(spectrogram(silence))
     classifier.train(training)
     rows = None

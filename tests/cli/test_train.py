@@ -197,3 +197,23 @@ def test_an_lmac_of_another_classifier_is_refused(
     options = ("--model", trained, "--finetune-from", trained)
     result = train("lmac", tmp_path / "net", data_dir, SHORT, *options)
     assert (result.exit_code, "has no trained lmac" in result.stderr) == (2, True)
+
+
+def test_a_classifier_can_begin_with_another_ones_weights(
+    trained: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    # At so low a rate the network stays what it began as.
+    still = ["loop.learning_rate=1e-12", "loop.weight_decay=0"]
+    result = train("classifier", tmp_path / "on", data_dir, TINY + SHORT + still, "--init", trained)
+    assert result.exit_code == 0, result.stderr
+    ours, theirs = (load_model(folder).classifier for folder in (tmp_path / "on", trained))
+    assert torch.allclose(ours.head.weight, theirs.head.weight, atol=1e-6)
+
+
+def test_a_classifier_of_another_form_cannot_be_begun_with(
+    trained: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    wider = ["width=0.0625", *TINY[1:]]
+    result = train("classifier", tmp_path / "on", data_dir, wider + SHORT, "--init", trained)
+    assert result.exit_code == 2
+    assert "another form" in result.stderr

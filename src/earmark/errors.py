@@ -11,8 +11,8 @@ class EarmarkError(Exception):
         expected: what would have been right, without "expected"; may be empty.
         fix: what to do about it, as an instruction; may be empty.
 
-    >>> str(EarmarkError("rate is -1 Hz", "a positive sample rate", "pass the file's own rate"))
-    'rate is -1 Hz; expected a positive sample rate; pass the file's own rate'
+    >>> str(EarmarkError("rate is -1 Hz", "a positive sample rate", "pass its own rate"))
+    'rate is -1 Hz; expected a positive sample rate; pass its own rate'
     """
 
     def __init__(self, given: str, expected: str = "", fix: str = "") -> None:

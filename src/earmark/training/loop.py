@@ -148,7 +148,7 @@ def learning_rate(settings: LoopSettings, step: int, total: int) -> float:
 
     >>> settings = LoopSettings(learning_rate=1.0, warmup=0.5)
     >>> [round(learning_rate(settings, step, 8), 2) for step in (0, 3, 4, 7)]
-    [0.25, 1.0, 1.0, 0.16]
+    [0.25, 1.0, 1.0, 0.15]
     """
     rise = int(settings.warmup * total)
     if step < rise:

@@ -154,7 +154,7 @@ class _Request:
         target = decision if self.target is None else self.target
         mask = self._mask(stft, heard, target, classifier.spectrogram.frames(len(waveform)))
         with torch.no_grad():
-            masked = apply_mask(stft, _stretched(mask, stft.shape[-1]))
+            masked = apply_mask(stft, _stretched(mask, stft.shape[-1]), self.explainer.scale)
             listenable = classifier.spectrogram.inverse(masked, padded.shape[1]) * peak_of(padded)
             scores = self._scores(stft, masked, heard, mask, target) if self.scores else {}
         decided = (classifier.labels[target], float(probabilities[target]), classifier.labels[decision])
@@ -175,7 +175,7 @@ class _Request:
         return Explanation(
             mask=mask,
             listenable=listenable,
-            # The STFT and a magnitude mask are linear, so the rest needs no inverse of its own.
+            # Whatever the mask multiplies, the rest is what the kept part lacks: together they are the sound.
             remainder=waveform - listenable,
             waveform=waveform,
             spectrogram=self.model.classifier.spectrogram.config,

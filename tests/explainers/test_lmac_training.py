@@ -14,7 +14,7 @@ from earmark.explainers.lmac.explainer import Lmac, LmacConfig
 from earmark.explainers.lmac.guidance import GuidanceConfig
 from earmark.explainers.lmac.objective import ObjectiveConfig
 from earmark.explainers.lmac.training import LmacRecipe, LmacStep, Scenes, make_scenes, train_lmac
-from earmark.features.mel import mel_filterbank
+from earmark.features.mel import hz_to_mel, mel_centres, mel_filterbank
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
 
 RATE = 1600
@@ -32,6 +32,10 @@ class Bands(AudioClassifier):
 
     def features(self, stft: Tensor) -> Tensor:
         return torch.log1p(self.mel @ stft.abs())
+
+    def band_position(self, frequency: Tensor) -> Tensor:
+        centres = hz_to_mel(mel_centres(16, 0, RATE / 2)[1:-1])
+        return (hz_to_mel(frequency.double()) - centres[0]) / (centres[1] - centres[0])
 
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         low, high = features[:, :8], features[:, 8:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -27,10 +27,10 @@ class Heard:
     representations: list[Tensor]
 
 
-class AudioClassifier(nn.Module):
+class AudioClassifier(nn.Module, ABC):
     """A classifier seen as waveform → STFT → features → logits, with its inner feature maps in reach.
 
-    A subclass gives `features` and `representations`; the rest follows.
+    A subclass gives `features`, `representations` and `band_position`; the rest follows.
 
     Args:
         spectrogram: the linear STFT that masks live on; its sample rate is the classifier's.
@@ -52,6 +52,10 @@ class AudioClassifier(nn.Module):
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the logits, (batch, classes), and the feature maps from shallow to deep."""
 
+    @abstractmethod
+    def band_position(self, frequency: Tensor) -> Tensor:
+        """Return where frequencies in Hz, (bins,), lie among the features' bands: 2.5 is between 2 and 3."""
+
     def logits(self, features: Tensor) -> Tensor:
         """Return (batch, classes) before any softmax."""
         return self.representations(features)[0]
@@ -61,7 +65,10 @@ class AudioClassifier(nn.Module):
         return self.logits(self.features(self.spectrogram(peak_normalise(waveform))))
 
     def hear(self, stft: Tensor) -> Heard:
-        """Run the network once on a complex (batch, bins, frames) and keep what it saw and made."""
+        """Run the network once on a complex (batch, bins, frames) and keep what it saw and made.
+
+        The sounds must be at a peak of 1, as `forward` has them: see `earmark.features.level`.
+        """
         features = self.features(stft)
         return Heard(features, *self.representations(features))
 

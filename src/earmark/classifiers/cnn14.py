@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earmark.classifiers.base import AudioClassifier
-from earmark.features.mel import MelScale, mel_filterbank
+from earmark.features.mel import MelScale, hz_to_mel, mel_centres, mel_filterbank
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
 
 # Five halvings of time and mel come before the last block.
@@ -102,6 +102,12 @@ class Cnn14(AudioClassifier):
     def features(self, stft: Tensor) -> Tensor:
         """Turn a complex (batch, bins, frames) into log1p mel magnitudes, (batch, mels, frames)."""
         return torch.log1p(self.mel @ stft.abs())
+
+    def band_position(self, frequency: Tensor) -> Tensor:
+        """Return where frequencies in Hz, (bins,), lie among the mel bands."""
+        scale, nyquist = self.config.mel_scale, self.spectrogram.sample_rate / 2
+        centres = hz_to_mel(mel_centres(self.config.n_mels, 0, nyquist, scale)[1:-1], scale)
+        return (hz_to_mel(frequency.double(), scale) - centres[0]) / (centres[1] - centres[0])
 
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return logits and the output of each block, (batch, channels, mels / 2^k, frames / 2^k)."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from earmark.classifiers.base import AudioClassifier, Heard
+from earmark.classifiers.base import Heard
 from earmark.evaluation.protocol import Sounds
 from earmark.explainers.base import Explainer
 from earmark.features.masking import apply_mask, largest_bins
@@ -21,24 +19,23 @@ def score_sounds(
     sounds: Sounds,
     batch_size: int = 16,
     area: float | None = None,
-    report: Callable[[int], None] | None = None,
 ) -> Scores:
     """Explain the classifier's decision on each sound and score the masks by the corrected protocol.
 
     Args:
-        explainer: whose masks.
+        explainer: whose masks; its classifier is put in evaluation mode.
         sounds: what to explain.
         batch_size: sounds at a time.
         area: binarise each mask to its best bins up to this share of all; the soft mask if not given.
-        report: called with the number of sounds done.
 
     Returns:
         per name (sounds,): the metrics of `earmark.metrics.score`; "FF all" the FF of the all-ones
         mask; "p", "p_in", "p_out" the class's probabilities; "target" the decided class and "label"
         that of the source; "share" the kept energy in bins where the source dominates, "share mixture"
-        the same of the whole sound; "SI-SDRi" the listenable sound's improvement towards the source in dB.
-        The last three only for masks on the STFT, as others cannot be listened to.
+        the same of the whole sound; "SI-SDRi" the listenable sound's improvement towards the source in dB
+        and "SI-SDR" what it comes to. The last four only for masks on the STFT, as others cannot be heard.
     """
+    explainer.classifier.eval()
     rows: dict[str, list[Tensor]] = {}
     for index in torch.arange(len(sounds)).split(batch_size):
         part = Sounds(
@@ -46,8 +43,6 @@ def score_sounds(
         )
         for name, values in _score_batch(explainer, part, area).items():
             rows.setdefault(name, []).append(values)
-        if report:
-            report(int(index[-1]) + 1)
     return {name: torch.cat(values) for name, values in rows.items()}
 
 
@@ -64,25 +59,27 @@ def _score_batch(explainer: Explainer, sounds: Sounds, area: float | None) -> Sc
         mask = largest_bins(mask, area)
     with torch.no_grad():
         seen = stft if explainer.domain == "stft" else heard.features
-        scores = faithfulness_scores(classifier, seen, mask, target, heard) | {"label": sounds.labels}
+        scores = faithfulness_scores(explainer, seen, mask, target, heard) | {"label": sounds.labels}
         if explainer.domain == "features":
             return scores
-        return scores | _localisation_scores(classifier, sounds, source, interferer, mask)
+        return scores | _localisation_scores(explainer, sounds, source, interferer, mask)
 
 
 def faithfulness_scores(
-    classifier: AudioClassifier, seen: Tensor, mask: Tensor, target: Tensor, heard: Heard
+    explainer: Explainer, seen: Tensor, mask: Tensor, target: Tensor, heard: Heard
 ) -> Scores:
     """Score masks by what the classifier says with and without them.
 
     Args:
-        classifier: whose decisions are explained.
+        explainer: whose masks they are.
         seen: what the masks are laid on: a complex STFT, (batch, bins, frames), or features.
         mask: of the same shape.
         target: (batch,).
         heard: what the classifier made of the whole.
     """
-    masked = torch.cat([apply_mask(seen, mask), apply_mask(seen, 1 - mask), torch.zeros_like(seen[:1])])
+    classifier, scale = explainer.classifier, explainer.scale if seen.is_complex() else "magnitude"
+    kept, rest = (apply_mask(seen, part, scale) for part in (mask, 1 - mask))
+    masked = torch.cat([kept, rest, torch.zeros_like(seen[:1])])
     features = classifier.features(masked) if seen.is_complex() else masked
     logits_in, logits_out, logits_none = classifier.logits(features).split([len(seen), len(seen), 1])
     scores = score(heard.logits, logits_in, logits_out, mask, target)
@@ -100,10 +97,11 @@ def faithfulness_scores(
 
 
 def _localisation_scores(
-    classifier: AudioClassifier, sounds: Sounds, source: Tensor, interferer: Tensor, mask: Tensor
+    explainer: Explainer, sounds: Sounds, source: Tensor, interferer: Tensor, mask: Tensor
 ) -> Scores:
     mixture = sounds.mixture
-    listenable = classifier.spectrogram.inverse(apply_mask(source + interferer, mask), mixture.shape[1])
+    kept = apply_mask(source + interferer, mask, explainer.scale)
+    listenable = explainer.classifier.spectrogram.inverse(kept, mixture.shape[1])
     return {
         "share": energy_share(mask, source, interferer),
         "share mixture": energy_share(torch.ones_like(mask), source, interferer),
@@ -113,7 +111,7 @@ def _localisation_scores(
 
 
 def mean_scores(scores: Scores) -> dict[str, float]:
-    """Average over sounds; what speaks of the source only over those decided for its class.
+    """Average over sounds; what speaks of the source only over those decided for its class, if there are any.
 
     "accuracy" is the share of sounds decided for the class of the source.
     """
@@ -122,6 +120,6 @@ def mean_scores(scores: Scores) -> dict[str, float]:
     means = {
         name: float((values[right] if name in about_source else values).double().mean())
         for name, values in scores.items()
-        if name not in ("target", "label")
+        if name not in ("target", "label") and (right.any() or name not in about_source)
     }
     return {**means, "accuracy": float(right.double().mean())}

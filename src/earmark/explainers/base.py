@@ -10,6 +10,7 @@ from torch import Tensor
 
 from earmark.classifiers.base import AudioClassifier, Heard
 from earmark.errors import ModelError
+from earmark.features.masking import MaskScale
 
 Domain = Literal["stft", "features"]
 
@@ -24,11 +25,13 @@ class Explainer(ABC):
         name: under which it is registered.
         summary: one line for people who choose a method.
         domain: where its masks live: "stft", which can be listened to, or "features".
+        scale: what its masks on the STFT multiply.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     domain: Domain = "stft"
+    scale: MaskScale = "magnitude"
 
     def __init__(self, classifier: AudioClassifier) -> None:
         self.classifier = classifier
@@ -38,7 +41,7 @@ class Explainer(ABC):
         """Return a mask for each clip.
 
         Args:
-            stft: complex (batch, bins, frames).
+            stft: complex (batch, bins, frames), of sounds at a peak of 1, as the classifier hears them.
             target: (batch,), the classes to explain.
             heard: what `AudioClassifier.hear` returned for this very ``stft``, if the caller has it;
                 it spares methods that need no gradients a second pass through the classifier.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
@@ -11,8 +11,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from earmark.features.mel import hz_to_mel, mel_centres
 
 
 class DecoderConfig(BaseModel):
@@ -40,7 +38,7 @@ class DecoderConfig(BaseModel):
     paper_channels: PositiveInt | None = None
 
 
-class Decoder(nn.Module):
+class Decoder(nn.Module, ABC):
     """Maps representations to mask logits; the mask is their logistic function.
 
     Args:
@@ -73,19 +71,20 @@ class Decoder(nn.Module):
         """Return mask logits at the features' own resolution, (batch, mels, frames)."""
 
 
-def mel_to_bins(sample_rate: int, bins: int, n_mels: int) -> Tensor:
-    """Return the fixed warp from the mel axis to linear bins, (bins, n_mels), rows sum to one.
+def bands_to_bins(position: Tensor, bands: int) -> Tensor:
+    """Return the fixed warp from a classifier's bands to linear bins, (bins, bands); rows sum to one.
 
-    Each bin takes a linear blend, in mels, of the two bands whose centres enclose it.
+    Args:
+        position: (bins,), where each bin lies among the bands, see `AudioClassifier.band_position`; a bin
+            between two bands takes a blend of both, one beyond them all takes the last.
+        bands: how many there are.
 
-    >>> warp = mel_to_bins(16000, 513, 80)
-    >>> tuple(warp.shape), bool(torch.allclose(warp.sum(1), torch.ones(513)))
-    ((513, 80), True)
+    >>> bands_to_bins(torch.tensor([-1.0, 0.25, 1.0]), 2)
+    tensor([[1.0000, 0.0000],
+            [0.7500, 0.2500],
+            [0.0000, 1.0000]])
     """
-    centres = hz_to_mel(mel_centres(n_mels, 0, sample_rate / 2)[1:-1])
-    mels = hz_to_mel(torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64))
-    position = ((mels - centres[0]) / (centres[1] - centres[0])).clamp(0, n_mels - 1)
-    distance = (position[:, None] - torch.arange(n_mels)[None]).abs()
+    distance = (position.clamp(0, bands - 1)[:, None] - torch.arange(bands)[None]).abs()
     return (1 - distance).clamp_min(0).float()
 
 

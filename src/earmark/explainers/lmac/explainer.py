@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
+from torch import Tensor
 
 from earmark.classifiers.base import AudioClassifier, Heard
 from earmark.explainers.base import Explainer, register
-from earmark.explainers.lmac.decoder import Decoder, DecoderConfig, make_decoder, mel_to_bins
+from earmark.explainers.lmac.decoder import Decoder, DecoderConfig, bands_to_bins, make_decoder
+from earmark.features.masking import MaskScale
 
 
 class LmacConfig(BaseModel):
@@ -16,12 +17,15 @@ class LmacConfig(BaseModel):
 
     Args:
         decoder: which decoder.
+        scale: what its masks on the STFT multiply, see `earmark.features.masking.apply_mask`; "log1p" is
+            the authors' recipe's.
         description: how it was trained, for people.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     decoder: DecoderConfig = DecoderConfig()
+    scale: MaskScale = "magnitude"
     description: str = ""
 
 
@@ -42,6 +46,7 @@ class Lmac(Explainer):
         super().__init__(classifier)
         self.config = config or LmacConfig()
         self.domain = self.config.decoder.domain
+        self.scale = self.config.scale
         self.decoder = decoder_for(classifier, self.config.decoder).eval()
 
     def masks(self, stft: Tensor, target: Tensor, heard: Heard | None = None) -> Tensor:
@@ -50,11 +55,6 @@ class Lmac(Explainer):
             heard = heard or self.classifier.hear(stft)
             return torch.sigmoid(self.decoder(heard.features, heard.representations, target))
 
-    @property
-    def modules(self) -> list[nn.Module]:
-        """The parts with weights of their own."""
-        return [self.decoder]
-
 
 @torch.no_grad()
 def decoder_for(classifier: AudioClassifier, config: DecoderConfig) -> Decoder:
@@ -62,12 +62,11 @@ def decoder_for(classifier: AudioClassifier, config: DecoderConfig) -> Decoder:
     spectrogram = classifier.spectrogram
     training = classifier.training
     device = next(classifier.parameters()).device
-    # Channels and rows do not depend on the length, so a moment of silence will do.
-    silence = torch.zeros(1, 1, device=device)
+    silence = torch.zeros(1, round(classifier.seconds * spectrogram.sample_rate), device=device)
     heard = classifier.eval().hear(spectrogram(silence))
     classifier.train(training)
     rows = None
     if config.domain == "stft":
-        rows = mel_to_bins(spectrogram.sample_rate, spectrogram.bins, heard.features.shape[1])
+        rows = bands_to_bins(classifier.band_position(spectrogram.frequencies()), heard.features.shape[1])
     channels = [maps.shape[1] for maps in heard.representations]
     return make_decoder(config, channels, len(classifier.labels), rows).to(device)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
 from torch import Tensor
 from torch.nn import functional as F
-
-from earmark.features.masking import MaskScale
 
 OutLoss = Literal["cross_entropy", "bounded"]
 
@@ -22,9 +20,7 @@ class ObjectiveConfig(BaseModel):
         mask_out: λ_out, of the masked-out sound's loss.
         out_loss: "cross_entropy" subtracts the masked-out cross-entropy, as in eq. 2, which has no
             lower end; "bounded" adds -log(1 - p_out), which stops at 0 when the class is gone.
-        sparsity: λ_s, of the mask's mean.
-        scale: what an STFT mask multiplies, see `earmark.features.masking.apply_mask`; "log1p" is the
-            authors' recipe's.
+        sparsity: λ_s, of the mask's mean, in clips whose area is not given.
         area_share: the share of clips whose mask is fitted to an area drawn for it, see `area_mask`.
         area_range: between which shares of the bins that area is drawn, log-uniformly.
     """
@@ -35,9 +31,15 @@ class ObjectiveConfig(BaseModel):
     mask_out: NonNegativeFloat = 0.2
     out_loss: OutLoss = "cross_entropy"
     sparsity: NonNegativeFloat = 6.4
-    scale: MaskScale = "magnitude"
     area_share: float = Field(0.0, ge=0, le=1)
     area_range: tuple[float, float] = (0.03, 0.6)
+
+    @model_validator(mode="after")
+    def _areas_are_shares(self) -> ObjectiveConfig:
+        low, high = self.area_range
+        if not 0 < low <= high < 1:
+            raise ValueError("area_range must be two rising shares between 0 and 1")
+        return self
 
 
 def mask_in_loss(logits_in: Tensor, target: Tensor) -> Tensor:
@@ -72,13 +74,13 @@ def mask_out_loss(logits_out: Tensor, target: Tensor, kind: OutLoss = "cross_ent
 def area_mask(logits: Tensor, area: Tensor, softness: float = 0.3) -> Tensor:
     """Return the mask that keeps about a given share of the bins: those with the highest logits.
 
-    A mask trained under areas drawn at random ranks the bins, so that every threshold of it is a good
-    explanation of its size.
+    A mask trained under areas drawn at random learns to rank the bins, so that thresholds of it explain too.
 
     Args:
         logits: (batch, bins, frames).
         area: (batch,), shares in (0, 1).
-        softness: how many logits wide its edge is.
+        softness: how many logits wide its edge is; where the logits spread no wider than it, the mask is
+            larger than asked for.
 
     Returns:
         (batch, bins, frames) in [0, 1].

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from earmark.classifiers.augment import random_gain, time_shift, uniform
@@ -20,8 +20,8 @@ from earmark.explainers.lmac.explainer import Lmac
 from earmark.explainers.lmac.guidance import GuidanceConfig, binarised, guidance_loss, similarity
 from earmark.explainers.lmac.objective import ObjectiveConfig, area_mask, mask_in_loss, mask_out_loss
 from earmark.features.level import peak_of
-from earmark.features.masking import apply_mask
-from earmark.training.loop import Job, LoopSettings, Row, fit
+from earmark.features.masking import MaskScale, apply_mask
+from earmark.training.loop import Job, LoopSettings, Row, fit, in_batches
 
 
 class Scenes(BaseModel):
@@ -29,7 +29,8 @@ class Scenes(BaseModel):
 
     Args:
         clean: share of clips left alone.
-        noise: share of clips with recorded noise; the rest are mixtures with a clip of another class.
+        noise: share of clips with recorded noise, if there is any; the rest are mixtures with a clip of
+            another class.
         mixture_db: range of the signal-to-interferer ratio of the mixtures.
         noise_db: range of the signal-to-noise ratio.
         gain_db: clips are lowered by up to this.
@@ -47,6 +48,14 @@ class Scenes(BaseModel):
     other_class: float = Field(0.2, ge=0, le=1)
     passes: PositiveInt = 2
 
+    @model_validator(mode="after")
+    def _shares_and_ranges(self) -> Scenes:
+        if self.clean + self.noise > 1:
+            raise ValueError("clean and noise are shares of the clips: together at most 1")
+        if self.mixture_db[0] > self.mixture_db[1] or self.noise_db[0] > self.noise_db[1]:
+            raise ValueError("mixture_db and noise_db must rise")
+        return self
+
 
 class LmacRecipe(BaseModel):
     """Settings of ``earmark train lmac``.
@@ -55,9 +64,11 @@ class LmacRecipe(BaseModel):
         train_folds: folds to train on.
         validate_folds: folds that choose the best epoch.
         decoder: which decoder.
+        scale: what an STFT mask multiplies: "magnitude", or "log1p" as in the authors' recipe.
         objective: the weights of eq. 2.
         guidance: the fine-tuning's.
         scenes: what the training sounds are.
+        mean_limit: by what its mask's mean exceeds this, an epoch counts for less, see `criterion`.
         loop: epochs, rates, seed, device.
     """
 
@@ -66,9 +77,11 @@ class LmacRecipe(BaseModel):
     train_folds: tuple[int, ...] = (1, 2, 3)
     validate_folds: tuple[int, ...] = (4,)
     decoder: DecoderConfig = DecoderConfig()
+    scale: MaskScale = "magnitude"
     objective: ObjectiveConfig = ObjectiveConfig()
     guidance: GuidanceConfig = GuidanceConfig()
     scenes: Scenes = Scenes()
+    mean_limit: float = Field(0.25, gt=0, le=1)
     loop: LoopSettings = LoopSettings(epochs=20, batch_size=16, learning_rate=1e-3)
 
 
@@ -76,7 +89,7 @@ class LmacStep(nn.Module):
     """One step of training: a batch of sounds with known parts → the losses of eq. 2.
 
     Args:
-        explainer: the L-MAC in training; its classifier stays frozen.
+        explainer: the L-MAC in training; its classifier is frozen and put in evaluation mode.
         objective: the weights.
         guidance: the fine-tuning's.
         before: the explainer of the stage before, which decides what is guided; needed for a
@@ -91,8 +104,8 @@ class LmacStep(nn.Module):
         before: Lmac | None = None,
     ) -> None:
         super().__init__()
-        self.decoder = explainer.decoder
-        self.domain = explainer.domain
+        self.decoder = explainer.decoder.requires_grad_(True)
+        self.domain, self.scale = explainer.domain, explainer.scale
         self.objective = objective
         self.guidance = guidance or GuidanceConfig()
         # Held in tuples, so that the frozen parts are no submodules: they are neither trained nor saved.
@@ -139,7 +152,7 @@ class LmacStep(nn.Module):
         classifier, _ = self._frozen
         both, masks = torch.cat([seen, seen]), torch.cat([mask, 1 - mask])
         if self.domain == "stft":
-            features = classifier.features(apply_mask(both, masks, self.objective.scale))
+            features = classifier.features(apply_mask(both, masks, self.scale))
         else:
             features = both * masks
         logits_in, logits_out = classifier.logits(features).chunk(2)
@@ -182,7 +195,7 @@ def train_lmac(
     """Train a decoder in place and leave the weights of its best epoch in it.
 
     Args:
-        explainer: what is trained; its classifier stays as it is.
+        explainer: what is trained; its classifier's weights stay as they are.
         train: the clips to learn from, and noises to mix into them.
         recipe: the settings.
         folder: gets the log and the checkpoints; training goes on from there if it was stopped.
@@ -197,28 +210,29 @@ def train_lmac(
         step=LmacStep(explainer, recipe.objective, recipe.guidance, before),
         batches=lambda epoch, generator: make_scenes(train, recipe, generator),
         validate=validate,
-        criterion=criterion,
+        criterion=lambda row: criterion(row, recipe.mean_limit),
         steps_per_epoch=recipe.scenes.passes * math.ceil(len(train.waveform) / recipe.loop.batch_size),
     )
     return fit(job, recipe.loop, folder, report)
 
 
-def criterion(row: Row) -> float:
+def criterion(row: Row, mean_limit: float = 0.25) -> float:
     """Return the figure whose highest epoch is kept: faithful on mixtures, and about the right source.
 
     (AI − AD + AG) / 100 + FF + Fid-In + SI-SDR improvement / 10 dB + energy share, less ten times
-    what the mean of the mask exceeds 0.25. Masks on features cannot be heard and go without the two on sound.
+    what the mean of the mask exceeds its limit. Masks on features cannot be heard: they go without the
+    two that speak of sound.
     """
     faithful = (row["AI"] - row["AD"] + row["AG"]) / 100 + row["FF"] + row["Fid-In"]
     audible = row.get("SI-SDRi", 0.0) / 10 + row.get("share", 0.0)
-    return faithful + audible - 10 * max(0.0, row["MM"] - 0.25)
+    return faithful + audible - 10 * max(0.0, row["MM"] - mean_limit)
 
 
 def make_scenes(clips: Clips, recipe: LmacRecipe, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
     """Yield the batches of an epoch, each as `LmacStep.forward` takes it."""
     for _ in range(recipe.scenes.passes):
         order = torch.randperm(len(clips.waveform), generator=generator)
-        for index in order.split(recipe.loop.batch_size):
+        for index in in_batches(order, recipe.loop.batch_size):
             yield _batch(clips, index, recipe, generator)
 
 

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "earmark"
 
 # A unit is a file or a folder directly in earmark; ANY is every unit but the faces, cli and app.
 ANY = {"*"}
-FACES = {"app", "cli"}
+FACES = {"app", "cli", "__main__"}
 EVALUATION = {"classifiers", "data", "explainers", "features", "metrics"}
 EVERYONE_MAY = {"errors", "files", "earmark"}  # "earmark" is a name of earmark/__init__.py itself
 MAY_IMPORT: dict[str, set[str]] = {
@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "earmark": ANY,
     "app": ANY | FACES,
     "cli": ANY | FACES,
+    "__main__": ANY | FACES,
 }
 
 # Methods share nothing but these files of earmark/explainers; base imports each method to register it.

@@ -53,6 +53,18 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write bytes, whole or not at all.
+
+    Libraries that write files themselves report a full disk each in a way of their own; Python does not.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def _output_error(path: Path, error: OSError) -> OutputError:
     folder = path.parent
     reason = error.strerror or str(error)

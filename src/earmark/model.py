@@ -21,7 +21,7 @@ from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
 from earmark.errors import ModelError, OutputError
 from earmark.explainers.base import Explainer, find
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
-from earmark.files import whole, write_text
+from earmark.files import write_bytes, write_text
 
 __all__ = ["Model", "bundled", "load_model", "save_model"]
 
@@ -44,6 +44,10 @@ class Model:
     name: str
     classifier: AudioClassifier
     explainers: dict[str, Explainer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Put the classifier in evaluation mode: dropout and batch statistics change what it says."""
+        self.classifier.eval()
 
     @property
     def device(self) -> torch.device:
@@ -198,10 +202,7 @@ def _save_weights(module: nn.Module, path: Path, half: bool) -> None:
         name: (value.half() if half and value.ndim > 1 and value.is_floating_point() else value)
         for name, value in module.state_dict().items()
     }
-    # As bytes, since safetensors reports a full disk in a way of its own and Python's writing does not.
-    content = save({name: value.detach().cpu().contiguous() for name, value in weights.items()})
-    with whole(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, save({name: value.detach().cpu().contiguous() for name, value in weights.items()}))
 
 
 def _read_config(path: Path) -> _FolderConfig:

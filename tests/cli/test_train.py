@@ -217,3 +217,36 @@ def test_a_classifier_of_another_form_cannot_be_begun_with(
     result = train("classifier", tmp_path / "on", data_dir, wider + SHORT, "--init", trained)
     assert result.exit_code == 2
     assert "another form" in result.stderr
+
+
+def test_a_folder_goes_on_with_the_same_classifier_only(
+    trained: Path, model_dir: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    first = train("lmac", tmp_path / "l", data_dir, SHORT + DECODER, "--model", trained)
+    assert first.exit_code == 0, first.stderr
+    second = train("lmac", tmp_path / "l", data_dir, SHORT + DECODER, "--model", model_dir)
+    assert second.exit_code == 2
+    assert "holds a training with another --model" in second.stderr
+
+
+def test_fine_tuning_stopped_and_taken_up_equals_unbroken(
+    trained: Path, explained: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guided = [*SHORT, "scenes.passes=1", "guidance.kind=recipe", "guidance.threshold=0.1", "loop.epochs=3"]
+    options = ("--model", trained, "--finetune-from", explained)
+    unbroken = train("lmac", tmp_path / "a", data_dir, guided, *options)
+    assert unbroken.exit_code == 0, unbroken.stderr
+    save, saved = loop._save, []
+
+    def stop_after_two(*arguments: Any) -> None:
+        save(*arguments)
+        saved.append(1)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_save", stop_after_two)
+    assert train("lmac", tmp_path / "b", data_dir, guided, *options).exit_code == 130
+    monkeypatch.undo()
+    assert train("lmac", tmp_path / "b", data_dir, guided, *options).exit_code == 0
+    ours, theirs = (load_model(tmp_path / name).explainers["lmac"].decoder.state_dict() for name in "ab")
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -113,3 +113,15 @@ def test_learning_rate_rises_then_falls() -> None:
     assert rates[:24] == sorted(rates[:24])
     assert rates[25:] == sorted(rates[25:], reverse=True)
     assert rates[-1] == pytest.approx(0.0005, rel=0.1)
+
+
+def test_a_criterion_that_is_no_number_stops_the_training(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="criterion of epoch 1 is nan"):
+        fit(job(Fit(), [0.5, float("nan")]), settings(2), tmp_path)
+
+
+def test_a_lost_best_epoch_is_named(tmp_path: Path) -> None:
+    fit(job(Fit()), settings(1), tmp_path)
+    (tmp_path / "best.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"best\.safetensors cannot be read"):
+        fit(job(Fit()), settings(1), tmp_path)

@@ -45,6 +45,7 @@ def test_hash_changes_with_any_setting() -> None:
     ("loop.epochs=many", r"loop\.epochs: .*given 'many'"),
     ("epochs", "expected key=value"),
     ("=3", "expected key=value"),
+    ("labels=[dog", "a value in YAML"),
 ])  # fmt: skip
 def test_bad_changes_are_named(change: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
@@ -55,6 +56,7 @@ def test_bad_changes_are_named(change: str, message: str) -> None:
     ("- a\n", "holds list"),
     ("a: [", "cannot be read as YAML"),
     ("base: mine.yaml\n", "its own base"),
+    ("base: 3\n", "has the base 3"),
     ("base: other.yaml\n", r"other\.yaml cannot be read"),
 ])  # fmt: skip
 def test_bad_files_are_named(tmp_path: Path, text: str, message: str) -> None:

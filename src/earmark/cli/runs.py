@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from earmark.files import whole, write_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pydantic import BaseModel
+    from torch import nn
 
     from earmark.training.loop import Row
 
@@ -25,13 +27,14 @@ _NOT_FIGURES = ("epoch", "seconds")
 _COLUMNS = 4  # of the picture of curves
 
 
-def open_run(out: Path, command: str, recipe: BaseModel) -> None:
+def open_run(out: Path, command: str, recipe: BaseModel, inputs: Mapping[str, str]) -> None:
     """Make a training's folder and note the recipe in it, or see that a started training is the same one.
 
     Args:
         out: the folder.
         command: what is trained: "classifier", "lmac" or "fine-tuned lmac".
         recipe: the settings.
+        inputs: what else the result depends on, by option, as `fingerprint` or a path has it.
 
     Raises:
         OutputError: nothing can be written there.
@@ -44,16 +47,27 @@ def open_run(out: Path, command: str, recipe: BaseModel) -> None:
     settings = recipe.model_dump(mode="json", exclude={"loop": {"device", "precision"}})
     note = {"command": command, "hash": recipe_hash(recipe), "earmark": __version__, "recipe": settings}
     if (out / "resume.pt").exists():
-        _check_same(out / "recipe.json", command, settings)
+        _check_same(out / "recipe.json", command, settings | dict(inputs))
         say(f"{out} holds a started training: going on with it")
-    write_text(out / "recipe.json", json.dumps(note, indent=2) + "\n")
+    write_text(out / "recipe.json", json.dumps(note | dict(inputs), indent=2) + "\n")
+
+
+def fingerprint(module: nn.Module | None) -> str:
+    """Return twelve hexadecimal digits that change with any weight; nothing for no network."""
+    if module is None:
+        return ""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _check_same(path: Path, command: str, settings: dict[str, Any]) -> None:
     fix = "finish it as it was, or choose a new --out"
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
-        earlier, recipe = str(note["command"]), dict(note["recipe"])
+        earlier = str(note.pop("command"))
+        recipe = dict(note.pop("recipe")) | {key: note[key] for key in note.keys() - {"hash", "earmark"}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         given = f"{path} cannot be read, so nobody knows what {path.parent / 'resume.pt'} goes on with"
         raise RecipeError(given, fix="choose a new --out, or remove both") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from earmark.cli.runs import best_epoch, open_run, reporting, save_curves
+from earmark.cli.runs import best_epoch, fingerprint, open_run, reporting, save_curves
 from earmark.cli.terminal import say
 from earmark.errors import DataError, ModelError, RecipeError
 
@@ -72,7 +72,8 @@ def classifier(
     network = _network(recipe, labels)
     if init:
         _begin_with(network, load_model(init, device).classifier, init)
-    open_run(out, "classifier", recipe)
+    inputs = {"--data": str(data.resolve()), "--noise": str(noise and noise.resolve())}
+    open_run(out, "classifier", recipe, inputs | {"--init": fingerprint(network) if init else ""})
     clips, validate = _clips(network, data, recipe, noise)
     with reporting(recipe.loop.epochs) as report:
         log = train_classifier(network, clips, validate, recipe, out, report)
@@ -85,7 +86,7 @@ def classifier(
     epilog="[bold]Examples[/bold]\n\n"
     "earmark train lmac --model my-model --data ESC-50 --out my-explained-model\n\n"
     "earmark train lmac --model my-model --data ESC-50 --out tuned --finetune-from my-explained-model"
-    " --config recipes/finetune.yaml",
+    " --config recipes/paper-finetuned.yaml",
 )
 def lmac(
     model: Annotated[str, typer.Option(metavar="NAME|DIR", help="Whose classifier is to be explained.")],
@@ -108,7 +109,10 @@ def lmac(
     base = load_model(model, device)
     before = _earlier(finetune_from, base, recipe, device) if finetune_from else None
     explainer = _new_lmac(base.classifier, recipe, before)
-    open_run(out, "fine-tuned lmac" if before else "lmac", recipe)
+    inputs = {"--data": str(data.resolve()), "--noise": str(noise and noise.resolve())}
+    inputs["--model"] = fingerprint(base.classifier)
+    inputs["--finetune-from"] = fingerprint(before.decoder if before else None)
+    open_run(out, "fine-tuned lmac" if before else "lmac", recipe, inputs)
     clips, validate = _clips(base.classifier, data, recipe, noise)
     scores = _scorer(explainer, validate, recipe, device)
     with reporting(recipe.loop.epochs) as report:
@@ -147,7 +151,8 @@ def _network(recipe: ClassifierRecipe, labels: tuple[str, ...]) -> AudioClassifi
 
     from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
 
-    settings = recipe.model_dump(include={"width", "n_mels", "dropout", "seconds"})
+    form = {"width", "n_mels", "mel_scale", "spectrogram", "dropout", "seconds"}
+    settings = recipe.model_dump(include=form)
     try:
         config = Cnn14Config(labels=labels, **settings)
     except ValidationError as error:
@@ -185,6 +190,7 @@ def _clips(
     say(
         f"{len(labels)} clips of {len(network.labels)} classes to train on,"
         f" {len(validate.labels)} to validate, {len(noises)} noises"
+        + ("" if noises else " (the recipe's share of noise goes without: pass --noise)")
     )
     return Clips(waveform, labels, noises), validate
 
@@ -243,8 +249,9 @@ def _new_lmac(network: AudioClassifier, recipe: LmacRecipe, before: Lmac | None)
     if before:
         description = f"{before.config.description}; {description}"
     decoder = before.config.decoder if before else recipe.decoder
+    scale = before.config.scale if before else recipe.scale
     torch.manual_seed(recipe.loop.seed)
-    explainer = Lmac(network, LmacConfig(decoder=decoder, description=description))
+    explainer = Lmac(network, LmacConfig(decoder=decoder, scale=scale, description=description))
     if before:
         explainer.decoder.load_state_dict(before.decoder.state_dict())
     return explainer

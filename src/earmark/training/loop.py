@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from earmark.errors import ModelError
-from earmark.files import whole
+from earmark.files import whole, write_bytes
 
 Row = dict[str, float]
 
@@ -34,7 +35,7 @@ class LoopSettings(BaseModel):
         clip_norm: the gradient's norm is cut to this.
         seed: of everything drawn at random.
         device: what Lightning Fabric calls an accelerator: "cpu", "cuda", "auto".
-        precision: what Fabric calls it, for instance "32-true" or "bf16-mixed".
+        precision: what Fabric calls it; single precision is the only one yet.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,7 +48,7 @@ class LoopSettings(BaseModel):
     clip_norm: PositiveFloat = 5.0
     seed: int = 0
     device: str = "cpu"
-    precision: str = "32-true"
+    precision: Literal["32-true"] = "32-true"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def fit(
         report: called with (steps done, steps in all, latest figures) after each step and epoch.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)  # type: ignore[arg-type]
+    fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
     parameters = [p for p in job.step.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
     step, wrapped = fabric.setup(job.step, optimizer)
@@ -95,12 +96,15 @@ def fit(
         job.step.eval()
         row |= job.validate()
         row["criterion"] = job.criterion(row)
+        if not math.isfinite(row["criterion"]):
+            given = f"the criterion of epoch {epoch} is {row['criterion']}"
+            raise ModelError(given, "a number", "check the validation clips")
         best = all(row["criterion"] > earlier["criterion"] for earlier in log)
         log.append(row)
         _save(folder, job.step, optimizer, settings, log, best)
         if report:
             report((epoch + 1) * job.steps_per_epoch, settings.epochs * job.steps_per_epoch, row)
-    job.step.load_state_dict(load_file(folder / "best.safetensors"), strict=False)
+    job.step.load_state_dict(_read_best(folder / "best.safetensors"), strict=False)
     job.step.eval()
     return log
 
@@ -157,6 +161,15 @@ def learning_rate(settings: LoopSettings, step: int, total: int) -> float:
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+def in_batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Split an order of clips, (clips,), into as few batches of at most ``size`` as can be, about equal.
+
+    >>> [len(batch) for batch in in_batches(torch.arange(5), 4)]
+    [3, 2]
+    """
+    return order.tensor_split(math.ceil(len(order) / size))
+
+
 def _trained(step: nn.Module) -> dict[str, Tensor]:
     """Return the trainable parts of a state: parameters with gradients and their modules' buffers."""
     frozen = {name for name, p in step.named_parameters() if not p.requires_grad}
@@ -177,16 +190,16 @@ def _save(
     best: bool,
 ) -> None:
     if best:
-        with whole(folder / "best.safetensors") as path:
-            save_file(_trained(step), path)
+        write_bytes(folder / "best.safetensors", save(_trained(step)))
     state = {
         "step": _trained(step),
         "optimizer": optimizer.state_dict(),
         "log": log,
         "settings": settings.model_dump(),
     }
-    with whole(folder / "resume.pt") as path:
-        torch.save(state, path)
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_bytes(folder / "resume.pt", content.getvalue())
     write_log(folder / "log.csv", log)
 
 
@@ -216,6 +229,13 @@ def _resume(
     step.load_state_dict(state["step"], strict=False)
     optimizer.load_state_dict(state["optimizer"])
     return list(state["log"])
+
+
+def _read_best(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except Exception as error:  # as below
+        raise ModelError(f"{path} cannot be read ({error})", fix="remove resume.pt to start anew") from None
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

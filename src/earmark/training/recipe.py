@@ -43,8 +43,11 @@ def load_recipe(settings: type[Settings], path: Path | None = None, changes: Seq
 
 
 def recipe_hash(settings: BaseModel) -> str:
-    """Return twelve hexadecimal digits that change whenever a setting does."""
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
+    """Return twelve hexadecimal digits that change whenever a setting does.
+
+    Settings at their defaults do not count, so that a recipe keeps its hash when a release adds a setting.
+    """
+    return hashlib.sha256(settings.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:12]
 
 
 def merge(base: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,6 +73,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RecipeError(f"{path} holds {type(values).__name__}", "keys and values", "see recipes/")
     base = values.pop("base", None)
+    if not isinstance(base, str | None):
+        raise RecipeError(f"{path} has the base {base!r}", "the name of a recipe beside it")
     return merge(_read(path.parent / base, (*seen, path.resolve())), values) if base else values
 
 
@@ -77,7 +82,10 @@ def _nested(change: str) -> dict[str, Any]:
     key, sign, value = change.partition("=")
     if not sign or not key:
         raise RecipeError(f"--set {change!r}", "key=value", "write for example --set epochs=5")
-    nested: Any = yaml.safe_load(value)
+    try:
+        nested: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {change!r}", "a value in YAML", "check brackets and quotes") from None
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return dict(nested)

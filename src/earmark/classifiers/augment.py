@@ -98,6 +98,6 @@ def spec_augment(features: Tensor, bands: int, widest_band: int, widest_gap: int
 
 def _stripe(batch: int, length: int, widest: int) -> Tensor:
     width = torch.randint(widest + 1, (batch, 1))
-    start = (torch.rand((batch, 1)) * (length - width)).long()
+    start = (torch.rand((batch, 1)) * (length - width + 1).clamp_min(1)).long()
     position = torch.arange(length)[None]
     return ((position >= start) & (position < start + width)).float()

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from earmark.classifiers.augment import add_noise, mixup, random_filter, random_gain, spec_augment, time_shift
 from earmark.classifiers.base import AudioClassifier
 from earmark.features.level import peak_normalise
-from earmark.training.loop import Job, LoopSettings, Row, fit
+from earmark.features.mel import MelScale
+from earmark.features.spectrogram import SpectrogramConfig
+from earmark.training.loop import Job, LoopSettings, Row, fit, in_batches
 
 
 class Augmentation(BaseModel):
@@ -54,6 +56,8 @@ class ClassifierRecipe(BaseModel):
         validate_folds: folds that choose the best epoch.
         width: CNN14's factor on its channels.
         n_mels: number of mel bands.
+        mel_scale: which triangles, see `earmark.features.mel.mel_filterbank`.
+        spectrogram: sample rate and settings of the STFT.
         dropout: probability between CNN14's blocks.
         seconds: length of a training clip.
         augmentation: how the sounds are changed.
@@ -67,6 +71,8 @@ class ClassifierRecipe(BaseModel):
     validate_folds: tuple[int, ...] = (4,)
     width: float = Field(1.0, gt=0)
     n_mels: PositiveInt = 80
+    mel_scale: MelScale = "recipe"
+    spectrogram: SpectrogramConfig = SpectrogramConfig()
     dropout: float = Field(0.2, ge=0, lt=1)
     seconds: float = Field(5.0, gt=0)
     augmentation: Augmentation = Augmentation()
@@ -148,7 +154,7 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     augmentation = recipe.augmentation
     order = torch.randperm(len(clips.waveform), generator=generator)
-    for index in order.split(recipe.loop.batch_size):
+    for index in in_batches(order, recipe.loop.batch_size):
         waveform = time_shift(clips.waveform[index], generator)
         labels = F.one_hot(clips.labels[index], classes).float()
         waveform, labels = mixup(waveform, labels, augmentation.mixup_db, augmentation.mixup, generator)

@@ -31,6 +31,8 @@ class SpectrogramConfig(BaseModel):
     def _fits(self) -> SpectrogramConfig:
         if not 2 * self.hop_length <= self.win_length <= self.n_fft:
             raise ValueError("2 * hop_length <= win_length <= n_fft must hold for the inverse to be exact")
+        if self.n_fft % 2:
+            raise ValueError("n_fft must be even, so that its last bin is half the sample rate")
         return self
 
 

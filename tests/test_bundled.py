@@ -1,0 +1,62 @@
+"""The bundled model on real recordings that it was not trained on, and where its weights come from."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import earmark
+from earmark.data.clips import load_all
+from earmark.data.esc50 import read_esc50
+from earmark.evaluation.protocol import mixtures
+from earmark.evaluation.runner import mean_scores, score_sounds
+from earmark.explainers.lmac.training import LmacRecipe
+from earmark.training.recipe import load_recipe, recipe_hash
+
+DATA = os.environ.get("EARMARK_DATA", "")
+RECIPES = Path(__file__).parent.parent / "recipes" / "esc10"
+
+needs_data = pytest.mark.skipif(not DATA, reason="EARMARK_DATA does not name real recordings")
+
+
+@pytest.fixture(scope="module")
+def fold4() -> tuple[torch.Tensor, torch.Tensor]:
+    labels = earmark.load("esc10").classifier.labels
+    return load_all(read_esc50(Path(DATA) / "esc10", folds=[4]), labels, 16000, 5.0)
+
+
+@needs_data
+def test_the_classifier_knows_its_sounds(fold4: tuple[torch.Tensor, torch.Tensor]) -> None:
+    waveform, labels = fold4
+    with torch.inference_mode():
+        logits = torch.cat([earmark.load("esc10").classifier(part) for part in waveform.split(16)])
+    assert (logits.argmax(1) == labels).float().mean() >= 0.93
+
+
+@needs_data
+def test_the_explanations_are_faithful_and_about_the_right_source(
+    fold4: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    # Mixtures of a seed that neither chose an epoch nor stands in a table.
+    sounds = mixtures(*fold4, per_clip=1, snr_db=3.0, seed=7)
+    means = mean_scores(score_sounds(earmark.load("esc10").explainers["lmac"], sounds))
+    assert means["AI"] >= 65
+    assert means["AD"] <= 7
+    assert means["AG"] >= 28
+    assert means["FF"] >= 0.97 * means["FF all"]
+    assert means["Fid-In"] >= 0.93
+    assert means["MM"] <= 0.25
+    assert means["SI-SDRi"] >= 2
+    assert means["share"] >= 0.80
+
+
+def test_its_weights_come_from_the_recipes_beside_it() -> None:
+    description = earmark.load("esc10").explainers["lmac"].config.description
+    for name in ("separate.yaml", "lmac.yaml"):
+        assert recipe_hash(load_recipe(LmacRecipe, RECIPES / name)) in description
+
+
+def test_it_is_small() -> None:
+    folder = Path(earmark.__file__).parent / "models" / "esc10"
+    assert sum(file.stat().st_size for file in folder.glob("*.safetensors")) <= 12 * 2**20

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from earmark.model import Model, load_model, save_model
@@ -23,17 +24,12 @@ BUNDLED = ROOT / "src" / "earmark" / "models" / "esc10"
 
 def train(kind: str, recipe: str, out: Path, *options: str | Path) -> Path:
     """Run one training with one recipe."""
+    if "EARMARK_DATA" not in os.environ:
+        sys.exit("error: EARMARK_DATA is not set; set it to the folder that holds esc10/ and ambient/")
     data = Path(os.environ["EARMARK_DATA"])
-    command: list[str | Path] = [
-        "earmark",
-        "train",
-        kind,
-        "--data",
-        data / "esc10",
-        "--noise",
-        data / "ambient",
-    ]
-    subprocess.run([*command, "--config", RECIPES / recipe, "--out", out, *options], check=True)
+    earmark: list[str | Path] = [sys.executable, "-m", "earmark", "train", kind]
+    sounds: list[str | Path] = ["--data", data / "esc10", "--noise", data / "ambient"]
+    subprocess.run([*earmark, *sounds, "--config", RECIPES / recipe, "--out", out, *options], check=True)
     return out
 
 

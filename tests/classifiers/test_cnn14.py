@@ -66,3 +66,18 @@ def test_gradients_reach_the_spectrum() -> None:
 def test_unknown_label_lists_the_known() -> None:
     with pytest.raises(ModelError, match=r"'cat'.*dog, rain, wind"):
         small().label_index("cat")
+
+
+def test_a_frozen_copy_says_the_same_and_leaves_the_original_alone() -> None:
+    network = small().train()
+    for _ in range(3):
+        network(torch.randn(4, 16000))  # moves the batch statistics away from where they begin
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    frozen = network.frozen()
+    assert network.training
+    assert all(p.requires_grad for p in network.parameters())
+    assert not any(p.requires_grad for p in frozen.parameters())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in frozen.modules())
+    waveform = torch.randn(2, 16000)
+    assert torch.allclose(frozen(waveform), network.eval()(waveform), atol=1e-4)
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in before.items())

@@ -105,6 +105,7 @@ def test_it_finds_the_features_that_decided(clips: Clips, tmp_path: Path, guided
 def test_the_classifier_is_left_as_it_was(clips: Clips, tmp_path: Path) -> None:
     explainer = train(clips, recipe(loop={"epochs": 1, "batch_size": 8}), tmp_path)
     assert explainer.classifier.weight.item() == 1
+    assert explainer.classifier.weight.requires_grad
     assert not any(
         "classifier" in name for name in torch.load(tmp_path / "resume.pt", weights_only=True)["step"]
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from earmark.errors import ModelError
 from earmark.features.level import peak_normalise
@@ -36,7 +39,12 @@ class AudioClassifier(nn.Module, ABC):
         spectrogram: the linear STFT that masks live on; its sample rate is the classifier's.
         labels: class names in the order of the logits.
         seconds: the length of sound it was trained on; shorter clips are padded to it with silence.
+
+    Attributes:
+        hears_phase: whether `features` needs complex spectra; if not, it takes their magnitudes as well.
     """
+
+    hears_phase: ClassVar[bool] = True
 
     def __init__(self, spectrogram: Spectrogram, labels: tuple[str, ...], seconds: float) -> None:
         super().__init__()
@@ -71,6 +79,13 @@ class AudioClassifier(nn.Module, ABC):
         """
         features = self.features(stft)
         return Heard(features, *self.representations(features))
+
+    def frozen(self) -> Self:
+        """Return a copy to train something else on: evaluation mode, no gradients for its own weights.
+
+        A subclass may return one that gives the same in less time.
+        """
+        return copy.deepcopy(self).eval().requires_grad_(False)
 
     def label_index(self, label: str) -> int:
         """Return the index of a class name.

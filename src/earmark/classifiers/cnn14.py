@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from typing_extensions import Self
 
 from earmark.classifiers.base import AudioClassifier
 from earmark.features.mel import MelScale, hz_to_mel, mel_centres, mel_filterbank
@@ -60,6 +63,13 @@ class ConvBlock(nn.Module):
         maps = self.relu2(self.bn2(self.conv2(maps)))
         return self.pool(maps)
 
+    def fold(self) -> None:
+        """Fold the batch-norms' fixed statistics into the convolutions before them."""
+        for number in "12":
+            convolution, norm = getattr(self, f"conv{number}"), getattr(self, f"bn{number}")
+            setattr(self, f"conv{number}", fuse_conv_bn_eval(convolution, norm))
+            setattr(self, f"bn{number}", nn.Identity())
+
 
 class Cnn14(AudioClassifier):
     """Six convolutional blocks on log1p mel magnitudes, then one linear layer.
@@ -73,6 +83,7 @@ class Cnn14(AudioClassifier):
     """
 
     mel: Tensor
+    hears_phase = False
 
     def __init__(self, config: Cnn14Config) -> None:
         spectrogram = Spectrogram(config.spectrogram)
@@ -108,6 +119,13 @@ class Cnn14(AudioClassifier):
         scale, nyquist = self.config.mel_scale, self.spectrogram.sample_rate / 2
         centres = hz_to_mel(mel_centres(self.config.n_mels, 0, nyquist, scale)[1:-1], scale)
         return (hz_to_mel(frequency.double(), scale) - centres[0]) / (centres[1] - centres[0])
+
+    def frozen(self) -> Self:
+        """See `AudioClassifier.frozen`; the batch-norms are folded away, which spares a third of the time."""
+        copied = super().frozen()
+        for block in copied.blocks:
+            cast("ConvBlock", block).fold()
+        return copied.requires_grad_(False)
 
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return logits and the output of each block, (batch, channels, mels / 2^k, frames / 2^k)."""

@@ -202,7 +202,9 @@ class _Residual(nn.Module):
 
 def _convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
+        nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
     )
 
 

@@ -65,22 +65,31 @@ def guidance_loss(mask: Tensor, stft: Tensor, clean: Tensor, config: GuidanceCon
     if config.kind == "recipe":
         target = binarised(clean, config.loudness)
         return F.binary_cross_entropy(mask, target, reduction="none").mean(dim=(1, 2))
-    return -spectral_sdr(mask * stft, clean, config.ceiling_db) / 10
+    return -masked_sdr(mask, stft, clean, config.ceiling_db) / 10
 
 
-def spectral_sdr(estimate: Tensor, reference: Tensor, ceiling_db: float = 20.0) -> Tensor:
-    """Return the signal-to-distortion ratio of (batch, bins, frames), complex or not, (batch,), in dB.
+def masked_sdr(mask: Tensor, stft: Tensor, clean: Tensor, ceiling_db: float = 20.0) -> Tensor:
+    """Return the signal-to-distortion ratio of M⊙X to X_clean, (batch,), in dB.
 
-    It nears the ceiling smoothly. It is not scale-invariant, on purpose: a mask that shrinks as a whole
-    would keep its SI-SDR, please the sparsity term, and fade away.
+    It nears its ceiling smoothly. It is not scale-invariant, on purpose: a mask that shrinks as a whole would
+    keep its SI-SDR, please the sparsity term, and fade away.
+
+    Args:
+        mask: (batch, bins, frames) in [0, 1].
+        stft: (batch, bins, frames), complex or not.
+        clean: the same.
+        ceiling_db: the ratio of a perfect mask.
 
     Source: Wisdom et al., Unsupervised sound separation using mixture invariant training, 2020, eq. 2.
 
-    >>> a = torch.tensor([[[1 + 1j, 2.0]]])
-    >>> round(spectral_sdr(a, a).item(), 2), round(spectral_sdr(0 * a, a).item(), 2)
-    (20.0, -0.04)
+    >>> clean = torch.tensor([[[1 + 1j, 2.0]]])
+    >>> masks = torch.ones(1, 1, 2), torch.zeros(1, 1, 2)
+    >>> [round(masked_sdr(mask, clean, clean).item(), 2) for mask in masks]
+    [20.0, -0.04]
     """
-    energy = reference.abs().square().sum(dim=(1, 2))
-    distortion = (estimate - reference).abs().square().sum(dim=(1, 2))
+    # |MX - S|^2 written out: what does not depend on the mask needs no gradient, and no complex one.
+    power, cross = stft.abs().square(), (stft * clean.conj()).real
+    energy = clean.abs().square().sum(dim=(1, 2))
+    distortion = (mask * (mask * power - 2 * cross)).sum(dim=(1, 2)) + energy
     floor = 10 ** (-ceiling_db / 10) * energy
-    return 10 * torch.log10(energy.clamp_min(1e-8) / (distortion + floor).clamp_min(1e-8))
+    return 10 * torch.log10(energy.clamp_min(1e-8) / (distortion.clamp_min(0) + floor).clamp_min(1e-8))

@@ -89,7 +89,7 @@ class LmacStep(nn.Module):
     """One step of training: a batch of sounds with known parts → the losses of eq. 2.
 
     Args:
-        explainer: the L-MAC in training; its classifier is frozen and put in evaluation mode.
+        explainer: the L-MAC in training; its classifier is copied, and left as it is.
         objective: the weights.
         guidance: the fine-tuning's.
         before: the explainer of the stage before, which decides what is guided; needed for a
@@ -109,7 +109,7 @@ class LmacStep(nn.Module):
         self.objective = objective
         self.guidance = guidance or GuidanceConfig()
         # Held in tuples, so that the frozen parts are no submodules: they are neither trained nor saved.
-        self._frozen = (explainer.classifier.eval().requires_grad_(False), before)
+        self._frozen = (explainer.classifier.frozen(), before)
 
     def forward(
         self, source: Tensor, interferer: Tensor, labels: Tensor, other: Tensor, area: Tensor
@@ -134,9 +134,12 @@ class LmacStep(nn.Module):
         # An area that was asked for is no virtue of the mask.
         losses = {"area": (mask.mean(dim=(1, 2)) * (area == 0)).mean()}
         if self.objective.mask_in or self.objective.mask_out:
-            fitted = area_mask(logits, area.clamp_min(1e-3))
-            used = torch.where((area > 0)[:, None, None], fitted, mask)
-            losses |= self._faithfulness(self._seen(stft, heard), used, target)
+            seen = (
+                stft.abs()
+                if self.domain == "stft" and not classifier.hears_phase
+                else self._seen(stft, heard)
+            )
+            losses |= self._faithfulness(seen, _fitted(logits, mask, area), target)
         if self.guidance.kind != "none":
             losses["guide"] = self._guide(stft, clean, mask, heard, target, labels)
         weights = {
@@ -181,6 +184,14 @@ class LmacStep(nn.Module):
             )
             guided = guided & (likeness >= self.guidance.threshold)
         return (guidance_loss(mask, self._seen(stft, heard), wanted, self.guidance) * guided).mean()
+
+
+def _fitted(logits: Tensor, mask: Tensor, area: Tensor) -> Tensor:
+    """Return the masks, with those of the clips that an area was drawn for fitted to it."""
+    chosen = area > 0
+    if not chosen.any():
+        return mask
+    return torch.where(chosen[:, None, None], area_mask(logits, area.clamp_min(1e-3)), mask)
 
 
 def train_lmac(

@@ -10,6 +10,7 @@ below it. *In noise*: each clip with recorded noise (the folder's ``tt``) as lou
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -40,28 +41,30 @@ COLUMNS = (
 AREAS = (None, 0.05, 0.2)
 
 
-def conditions(model: earmark.Model, arguments: argparse.Namespace) -> dict[str, Sounds]:
-    """Make the sounds of both conditions."""
+def conditions(model: earmark.Model, data: Path, noise: Path, fold: int, seed: int) -> dict[str, Sounds]:
+    """Make the sounds of both conditions, and tell how many of the fold's clips the classifier knows."""
     classifier = model.classifier
     rate = classifier.spectrogram.sample_rate
-    clips = read_esc50(arguments.data, folds=[arguments.fold])
+    clips = read_esc50(data, folds=[fold])
     waveform, labels = load_all(clips, classifier.labels, rate, classifier.seconds)
     with torch.inference_mode():
         right = torch.cat([classifier(part) for part in waveform.split(16)]).argmax(1) == labels
     accuracy = float(right.float().mean())
-    print(f"{model.name}: accuracy {accuracy:.1%} on the {len(clips)} clips of fold {arguments.fold}\n")
-    noises = read_noise(arguments.noise, "tt", rate)
+    print(f"{model.name}: accuracy {accuracy:.1%} on the {len(clips)} clips of fold {fold}\n")
+    noises = read_noise(noise, "tt", rate)
     return {
-        "mixtures, 3 dB": mixtures(waveform, labels, per_clip=2, snr_db=3.0, seed=arguments.seed),
-        "in noise, 0 dB": in_noise(waveform, labels, noises, snr_db=0.0, seed=arguments.seed),
+        "mixtures, 3 dB": mixtures(waveform, labels, per_clip=2, snr_db=3.0, seed=seed),
+        "in noise, 0 dB": in_noise(waveform, labels, noises, snr_db=0.0, seed=seed),
     }
 
 
-def rows(explainer: Explainer, sounds: dict[str, Sounds]) -> list[list[str]]:
-    """Score the soft mask and two binary ones in each condition."""
+def rows(
+    explainer: Explainer, sounds: dict[str, Sounds], areas: Sequence[float | None] = AREAS
+) -> list[list[str]]:
+    """Score the soft mask (None) and binary ones of given areas in each condition."""
     table = []
     for condition, part in sounds.items():
-        for area in AREAS:
+        for area in areas:
             means = mean_scores(score_sounds(explainer, part, area=area))
             mask = "soft" if area is None else f"best {area:.0%}"
             table.append([condition, mask, *(f"{means[column]:.3g}" for column in COLUMNS)])
@@ -82,7 +85,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     model = earmark.load(arguments.model)
-    table = rows(model.explainers["lmac"], conditions(model, arguments))
+    sounds = conditions(model, arguments.data, arguments.noise, arguments.fold, arguments.seed)
+    table = rows(model.explainers["lmac"], sounds)
     emit("quality", ["condition", "mask", *COLUMNS], table, arguments.into)
 
 

@@ -114,7 +114,7 @@ def lmac(
     inputs["--finetune-from"] = fingerprint(before.decoder if before else None)
     open_run(out, "fine-tuned lmac" if before else "lmac", recipe, inputs)
     clips, validate = _clips(base.classifier, data, recipe, noise)
-    scores = _scorer(explainer, validate, recipe, device)
+    scores = _scorer(explainer, validate, recipe)
     with reporting(recipe.loop.epochs) as report:
         log = train_lmac(explainer, clips, recipe, out, scores, before, report)
     save_model(Model(out.resolve().name, base.classifier, base.explainers | {"lmac": explainer}), out)
@@ -257,15 +257,13 @@ def _new_lmac(network: AudioClassifier, recipe: LmacRecipe, before: Lmac | None)
     return explainer
 
 
-def _scorer(explainer: Lmac, clips: Clips, recipe: LmacRecipe, device: str) -> Callable[[], Row]:
+def _scorer(explainer: Lmac, clips: Clips, recipe: LmacRecipe) -> Callable[[], Row]:
     """Return what scores an epoch: the mean scores on mixtures of the validation clips, always the same."""
-    from earmark.evaluation.protocol import Sounds, mixtures
+    from earmark.evaluation.protocol import mixtures
     from earmark.evaluation.runner import mean_scores, score_sounds
 
     # Other mixtures than those that an evaluation makes by default: what chose the epoch must not judge it.
-    made = mixtures(clips.waveform, clips.labels, per_clip=1, seed=1)
-    parts = (made.source, made.interferer, made.labels, made.clips)
-    sounds = Sounds(*(part.to(device) for part in parts))
+    sounds = mixtures(clips.waveform, clips.labels, per_clip=1, seed=1)
     return lambda: mean_scores(score_sounds(explainer, sounds, recipe.loop.batch_size))
 
 

@@ -37,6 +37,11 @@ class Sounds:
     def __len__(self) -> int:
         return len(self.source)
 
+    def part(self, index: Tensor, device: torch.device) -> Sounds:
+        """Return some of the sounds, on a device."""
+        parts = (self.source, self.interferer, self.labels, self.clips)
+        return Sounds(*(values[index].to(device) for values in parts))
+
 
 def mixtures(
     waveform: Tensor, labels: Tensor, per_clip: int = 2, snr_db: float = 3.0, seed: int = 0

@@ -36,13 +36,11 @@ def score_sounds(
         and "SI-SDR" what it comes to. The last four only for masks on the STFT, as others cannot be heard.
     """
     explainer.classifier.eval()
+    device = next(explainer.classifier.parameters()).device
     rows: dict[str, list[Tensor]] = {}
     for index in torch.arange(len(sounds)).split(batch_size):
-        part = Sounds(
-            sounds.source[index], sounds.interferer[index], sounds.labels[index], sounds.clips[index]
-        )
-        for name, values in _score_batch(explainer, part, area).items():
-            rows.setdefault(name, []).append(values)
+        for name, values in _score_batch(explainer, sounds.part(index, device), area).items():
+            rows.setdefault(name, []).append(values.cpu())
     return {name: torch.cat(values) for name, values in rows.items()}
 
 

@@ -23,7 +23,7 @@ test-all: $(VENV)/.installed-dev ## run all tests
 check: $(VENV)/.installed-dev ## lint, format and types; changes nothing
 	@$(bin)/ruff check .
 	@$(bin)/ruff format --check .
-	@$(bin)/mypy src examples
+	@$(bin)/mypy src examples bench
 
 clean: ## remove the environment, caches and the demo's files
 	rm -rf $(VENV) demo build .mypy_cache .pytest_cache .ruff_cache src/*.egg-info

@@ -2,8 +2,8 @@
 
     python bench/decoders.py --data ESC10_DIR --noise NOISE_DIR [--work DIR] [--into docs/decoders.md]
 
-Trains both by ``recipes/esc10/compare-*.yaml`` for the bundled classifier, about three quarters of an hour on two
-cores; a stopped run goes on where it was. Then scores both as ``bench/quality.py`` does.
+Trains both by ``recipes/esc10/compare-*.yaml`` for the bundled classifier, about three quarters of an hour
+on two cores; a stopped run goes on where it was. Then scores both as ``bench/quality.py`` does.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ KINDS = ("compact", "paper")
 def train(kind: str, arguments: argparse.Namespace) -> earmark.Model:
     """Train one decoder in two stages, or take up its training, and return the model."""
     first, second = arguments.work / f"{kind}-separate", arguments.work / kind
-    command = [sys.executable, "-m", "earmark", "train", "lmac", "--model", "esc10"]
+    command: list[str | Path] = [sys.executable, "-m", "earmark", "train", "lmac", "--model", "esc10"]
     command += ["--data", arguments.data, "--noise", arguments.noise]
-    separate = ["--config", RECIPES / "compare-separate.yaml", "--set", f"decoder.kind={kind}"]
+    separate: list[str | Path] = ["--config", RECIPES / "compare-separate.yaml", "--set", f"decoder.kind={kind}"]
     subprocess.run([*command, "--out", first, *separate], check=True)
-    lmac = ["--config", RECIPES / "compare-lmac.yaml", "--finetune-from", first]
+    lmac: list[str | Path] = ["--config", RECIPES / "compare-lmac.yaml", "--finetune-from", first]
     subprocess.run([*command, "--out", second, *lmac], check=True)
     return earmark.load(second)
 

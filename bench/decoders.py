@@ -30,7 +30,8 @@ def train(kind: str, arguments: argparse.Namespace) -> earmark.Model:
     first, second = arguments.work / f"{kind}-separate", arguments.work / kind
     command: list[str | Path] = [sys.executable, "-m", "earmark", "train", "lmac", "--model", "esc10"]
     command += ["--data", arguments.data, "--noise", arguments.noise]
-    separate: list[str | Path] = ["--config", RECIPES / "compare-separate.yaml", "--set", f"decoder.kind={kind}"]
+    separate: list[str | Path] = ["--config", RECIPES / "compare-separate.yaml"]
+    separate += ["--set", f"decoder.kind={kind}"]
     subprocess.run([*command, "--out", first, *separate], check=True)
     lmac: list[str | Path] = ["--config", RECIPES / "compare-lmac.yaml", "--finetune-from", first]
     subprocess.run([*command, "--out", second, *lmac], check=True)

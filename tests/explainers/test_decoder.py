@@ -5,7 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
-from earmark.explainers.lmac.decoder import DecoderConfig, bands_to_bins
+from earmark.explainers.lmac.decoder import DecoderConfig
+from earmark.features.bands import bands_to_bins
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig, decoder_for
 
 SMALL = DecoderConfig(channels=(4, 8))

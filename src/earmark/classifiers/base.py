@@ -58,7 +58,11 @@ class AudioClassifier(nn.Module, ABC):
 
     @abstractmethod
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the logits, (batch, classes), and the feature maps from shallow to deep."""
+        """Return the logits, (batch, classes), and the feature maps from shallow to deep.
+
+        Maps are (batch, channels, height, width); a network without a frequency axis has height 1. They are
+        what the logits are computed from, not copies, so that logits have a gradient with respect to them.
+        """
 
     @abstractmethod
     def band_position(self, frequency: Tensor) -> Tensor:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
+from torch.nn import functional as F
+from typing_extensions import Self
 
 from earmark.classifiers.base import AudioClassifier, Heard
-from earmark.explainers.base import Explainer, register
-from earmark.explainers.lmac.decoder import Decoder, DecoderConfig, bands_to_bins, make_decoder
+from earmark.errors import ModelError
+from earmark.explainers.base import Domain, Explainer, register
+from earmark.explainers.lmac.decoder import Decoder, DecoderConfig, make_decoder
+from earmark.features.bands import bands_to_bins
 from earmark.features.masking import MaskScale
 
 
@@ -49,11 +53,26 @@ class Lmac(Explainer):
         self.scale = self.config.scale
         self.decoder = decoder_for(classifier, self.config.decoder).eval()
 
+    def on(self, domain: Domain, scale: MaskScale | None = None) -> Self:
+        """See `Explainer.on`; the decoder draws on the features in any case, and linear bins are looked up.
+
+        Raises:
+            ModelError: masks on the STFT are asked of a decoder that was trained on features.
+        """
+        if domain == "stft" and self.decoder.rows is None:
+            raise ModelError("this lmac was trained on features", "one for the STFT", "train one with stft")
+        return super().on(domain, scale)
+
     def masks(self, stft: Tensor, target: Tensor, heard: Heard | None = None) -> Tensor:
         """See `Explainer.masks`."""
         with torch.no_grad():
             heard = heard or self.classifier.hear(stft)
-            return torch.sigmoid(self.decoder(heard.features, heard.representations, target))
+            draw = self.decoder.on_features if self.domain == "features" else self.decoder
+            mask = torch.sigmoid(draw(heard.features, heard.representations, target))
+            if self.domain == "features" or mask.shape[-1] == stft.shape[-1]:
+                return mask
+            # A classifier may cut time into frames of its own.
+            return F.interpolate(mask, stft.shape[-1], mode="linear", align_corners=False)
 
 
 @torch.no_grad()

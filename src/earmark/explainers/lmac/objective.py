@@ -72,29 +72,36 @@ def mask_out_loss(logits_out: Tensor, target: Tensor, kind: OutLoss = "cross_ent
 
 
 def area_mask(logits: Tensor, area: Tensor, softness: float = 0.3) -> Tensor:
-    """Return the mask that keeps about a given share of the bins: those with the highest logits.
+    """Return the binary mask of a given share of the bins, those with the highest logits, with a gradient.
 
     A mask trained under areas drawn at random learns to rank the bins, so that thresholds of it explain too.
+    Forward, the mask is binary, as it is scored; backward, it has the slope of a logistic edge at the
+    threshold, whose place moves with the logits so that the area stays.
 
     Args:
         logits: (batch, bins, frames).
         area: (batch,), shares in (0, 1).
-        softness: how many logits wide its edge is; where the logits spread no wider than it, the mask is
-            larger than asked for.
+        softness: width of that edge, in standard deviations of a clip's logits.
 
     Returns:
-        (batch, bins, frames) in [0, 1].
+        (batch, bins, frames), 0 or 1.
 
     >>> mask = area_mask(torch.arange(1000.0).view(1, 10, 100), torch.tensor([0.2]))
     >>> round(mask.mean().item(), 2)
     0.2
     """
-    # Only the order of the bins is learned here: without a mean, no gradient can lift all logits together,
-    # which nothing would hold back, as the area is given.
-    logits = logits - logits.mean(dim=(1, 2), keepdim=True)
+    # Only the order of the bins is learned: neither lifting nor stretching all logits changes anything.
+    order = logits / logits.std(dim=(1, 2), keepdim=True).clamp_min(1e-6)
     # One bin in seven tells the quantile well enough, and sorting them all would cost more than the decoder.
-    flat = logits.detach().flatten(1)
+    flat = order.detach().flatten(1)
     sample = flat[:, :: 7 if flat.shape[1] > 10_000 else 1].sort(dim=1).values
     index = ((1 - area) * (sample.shape[1] - 1)).round().long()
     threshold = sample.gather(1, index[:, None])[:, :, None]
-    return torch.sigmoid((logits - threshold) / softness)
+    soft = torch.sigmoid((order - threshold) / softness)
+    slope = (soft * (1 - soft)).detach()
+    # Were the threshold fixed, lifting all bins near it would pass for a gain, though it only swells the area.
+    drift = (slope * order).sum(dim=(1, 2), keepdim=True) / slope.sum(dim=(1, 2), keepdim=True).clamp_min(
+        1e-6
+    )
+    edge = slope * (order - drift) / softness
+    return (order >= threshold).float() + edge - edge.detach()

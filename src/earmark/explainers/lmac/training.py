@@ -31,6 +31,7 @@ class Scenes(BaseModel):
         clean: share of clips left alone.
         noise: share of clips with recorded noise, if there is any; the rest are mixtures with a clip of
             another class.
+        hiss: share of the clips with noise that get white noise in place of recorded noise.
         mixture_db: range of the signal-to-interferer ratio of the mixtures.
         noise_db: range of the signal-to-noise ratio.
         gain_db: clips are lowered by up to this.
@@ -42,6 +43,7 @@ class Scenes(BaseModel):
 
     clean: float = Field(0.1, ge=0, le=1)
     noise: float = Field(0.25, ge=0, le=1)
+    hiss: float = Field(0.0, ge=0, le=1)
     mixture_db: tuple[float, float] = (0.0, 8.0)
     noise_db: tuple[float, float] = (-3.0, 10.0)
     gain_db: float = Field(-6.0, le=0)
@@ -69,6 +71,7 @@ class LmacRecipe(BaseModel):
         guidance: the fine-tuning's.
         scenes: what the training sounds are.
         mean_limit: by what its mask's mean exceeds this, an epoch counts for less, see `criterion`.
+        areas: shares of the bins at which binary masks choose the epoch too, beside the soft one.
         loop: epochs, rates, seed, device.
     """
 
@@ -82,6 +85,7 @@ class LmacRecipe(BaseModel):
     guidance: GuidanceConfig = GuidanceConfig()
     scenes: Scenes = Scenes()
     mean_limit: float = Field(0.25, gt=0, le=1)
+    areas: tuple[float, ...] = ()
     loop: LoopSettings = LoopSettings(epochs=20, batch_size=16, learning_rate=1e-3)
 
 
@@ -232,11 +236,18 @@ def criterion(row: Row, mean_limit: float = 0.25) -> float:
 
     (AI − AD + AG) / 100 + FF + Fid-In + SI-SDR improvement / 10 dB + energy share, less ten times
     what the mean of the mask exceeds its limit. Masks on features cannot be heard: they go without the
-    two that speak of sound.
+    two that speak of sound. Where binary masks were scored, the mean of their first five terms is added.
     """
-    faithful = (row["AI"] - row["AD"] + row["AG"]) / 100 + row["FF"] + row["Fid-In"]
     audible = row.get("SI-SDRi", 0.0) / 10 + row.get("share", 0.0)
-    return faithful + audible - 10 * max(0.0, row["MM"] - mean_limit)
+    binary = [
+        _faithful(row, at) for at in (name.removeprefix("AI") for name in row) if f"AG{at}" in row and at
+    ]
+    ranked = sum(binary) / len(binary) if binary else 0.0
+    return _faithful(row) + audible + ranked - 10 * max(0.0, row["MM"] - mean_limit)
+
+
+def _faithful(row: Row, at: str = "") -> float:
+    return (row[f"AI{at}"] - row[f"AD{at}"] + row[f"AG{at}"]) / 100 + row[f"FF{at}"] + row[f"Fid-In{at}"]
 
 
 def make_scenes(clips: Clips, recipe: LmacRecipe, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
@@ -257,7 +268,9 @@ def _batch(clips: Clips, index: Tensor, recipe: LmacRecipe, generator: torch.Gen
     draw = torch.rand(count, generator=generator)
     alone, noisy = draw < scenes.clean, draw > 1 - scenes.noise
     if len(clips.noises):
-        noise = random_noise(clips.noises, count, source.shape[1], generator)
+        noise = _with_hiss(
+            random_noise(clips.noises, count, source.shape[1], generator), scenes.hiss, generator
+        )
         _, noise = mix(source, noise, uniform((count,), *scenes.noise_db, generator))
         interferer = torch.where(noisy[:, None], noise, interferer)
     else:
@@ -267,6 +280,14 @@ def _batch(clips: Clips, index: Tensor, recipe: LmacRecipe, generator: torch.Gen
     other = (torch.rand(count, generator=generator) < scenes.other_class) & (labels[:, 1] >= 0)
     source, interferer = _levelled(source, interferer, scenes.gain_db, generator)
     return source, interferer, labels, other, _areas(count, recipe.objective, generator)
+
+
+def _with_hiss(noise: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Put white noise in place of a share of (batch, samples)."""
+    if not share:
+        return noise
+    chosen = torch.rand((len(noise), 1), generator=generator) < share
+    return torch.where(chosen, torch.randn(noise.shape, generator=generator), noise)
 
 
 def other_class(labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,55 @@
+"""Class activation maps: made on the classifier's deepest feature maps, spread over what is masked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from earmark.explainers.attribution import Canvas, Picture
+from earmark.features.bands import bands_to_bins
+
+Weights = Callable[[Tensor, Tensor], Tensor]
+"""Maps and their gradient, (batch, channels, height, width) each, to weights that broadcast with them."""
+
+
+def mean_gradient(maps: Tensor, gradient: Tensor) -> Tensor:
+    """Return GradCAM's weights, (batch, channels, 1, 1)."""
+    return gradient.mean(dim=(2, 3), keepdim=True)
+
+
+def activation_map(canvas: Canvas, picture: Picture, target: Tensor, weights: Weights) -> Tensor:
+    """Return where the deepest feature maps speak for the class, (batch, rows, frames), not negative.
+
+    The maps come from the classifier's own list of representations, so there is nothing to hook and
+    nothing that a hook could miss. Their vertical axis is that of the classifier's bands; where linear bins
+    are masked, each looks up its own place among the bands.
+
+    Args:
+        canvas: the classifier.
+        picture: the sounds.
+        target: (batch,).
+        weights: how the maps are weighted.
+    """
+    # The maps of a network with frozen weights have a gradient only if what it eats has one.
+    features = canvas.features(picture.inputs.detach().requires_grad_(), *picture.extra)
+    logits, representations = canvas.classifier.representations(features)
+    deepest = representations[-1]
+    gradient = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), deepest)[0]
+    maps = deepest.detach()
+    cam = (weights(maps, gradient) * maps).sum(dim=1).relu()
+    return _spread(cam, canvas, features.shape[1], picture.inputs.shape[1:])
+
+
+def _spread(cam: Tensor, canvas: Canvas, bands: int, size: torch.Size) -> Tensor:
+    """Interpolate (batch, height, width) to the size, (rows, frames), of what is masked."""
+    if canvas.domain == "features":
+        return _resize(cam, *size)
+    position = canvas.classifier.band_position(canvas.classifier.spectrogram.frequencies())
+    return bands_to_bins(position, bands).to(cam.device) @ _resize(cam, bands, size[1])
+
+
+def _resize(cam: Tensor, rows: int, frames: int) -> Tensor:
+    return F.interpolate(cam[:, None], (rows, frames), mode="bilinear", align_corners=False)[:, 0]

@@ -162,6 +162,33 @@ def test_data_that_cannot_be_used(data_dir: Path, tmp_path: Path) -> None:
         assert len(result.stderr.splitlines()) == 1
 
 
+def test_urbansound8k_trains_too(data_dir: Path, tmp_path: Path) -> None:
+    with (data_dir / "meta" / "esc50.csv").open() as file:
+        clips = list(csv.DictReader(file))
+    rows = ["slice_file_name,fold,class"]
+    for clip in clips:
+        folder = tmp_path / "data" / "audio" / f"fold{clip['fold']}"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data_dir / "audio" / clip["filename"], folder)
+        rows.append(f"{clip['filename']},{clip['fold']},{clip['category']}")
+    (tmp_path / "data" / "metadata").mkdir()
+    (tmp_path / "data" / "metadata" / "UrbanSound8K.csv").write_text("\n".join(rows))
+    result = train("classifier", tmp_path / "net", tmp_path / "data", [*TINY, *SHORT, "loop.epochs=1"])
+    assert result.exit_code == 0, result.stderr
+    assert "6 clips of 3 classes to train on, 6 to validate" in result.stdout
+
+
+def test_a_folder_per_class_lacks_the_folds_to_train_on(data_dir: Path, tmp_path: Path) -> None:
+    for label in ("dog", "rain"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        shutil.copy(data_dir / "audio" / f"1-{label}-A.wav", tmp_path / "data" / label)
+    result = train("classifier", tmp_path / "net", tmp_path / "data", TINY + SHORT)
+    assert result.exit_code == 1
+    assert "training needs folds" in result.stderr
+    assert "ESC-50's or UrbanSound8K's layout" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_noise_is_mixed_in(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(data_dir / "audio", tmp_path / "noise" / "tr")
     heard = []

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from earmark.data.clips import Clip, load_all
+from earmark.data.clips import Clip, load_all, load_each
 from earmark.errors import DataError
 
 RATE = 8000
@@ -55,6 +55,28 @@ def test_bad_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_text("hello")
     with pytest.raises(DataError, match=r"labelled 'dog'.*bad\.wav cannot be read"):
         load_all([good, Clip(tmp_path / "bad.wav", "dog")], ["dog"], RATE, 0.1)
+
+
+def test_bad_files_are_gone_past(tmp_path: Path) -> None:
+    good = [clip(tmp_path, f"{i}.wav", np.full(900, 0.5)) for i in range(2)]
+    silent = clip(tmp_path, "silent.wav", np.zeros(900), "rain")
+    (tmp_path / "text.wav").write_text("hello")
+    bad = [Clip(tmp_path / "text.wav", "rain"), Clip(tmp_path / "missing.wav", "dog")]
+    clips = [good[0], bad[0], silent, bad[1], good[1]]
+    waveforms, targets, failures = load_each(clips, ["dog", "rain"], RATE, 0.1)
+    assert list(failures) == [1, 3]
+    assert "text.wav cannot be read" in failures[1]
+    assert "missing.wav does not exist" in failures[3]
+    assert waveforms.any(dim=1).tolist() == [True, False, False, False, True]
+    assert targets.tolist() == [0, 1, 1, 0, 0]
+    with pytest.raises(DataError, match=r"2 of 5 clips cannot be used, the first is .*'rain'.*text\.wav"):
+        load_all(clips, ["dog", "rain"], RATE, 0.1)
+
+
+def test_a_clip_is_named_after_its_file_unless_its_set_names_it() -> None:
+    assert Clip(Path("set/audio/1-a.b.wav"), "dog").name == "1-a.b"
+    assert Clip(Path("set/dog/a.wav"), "dog", None, "dog/a").name == "dog/a"
+    assert Clip(Path("a.wav"), "dog", 1) == Clip(Path("a.wav"), "dog", 1, "a")
 
 
 def test_unknown_label_is_named(tmp_path: Path) -> None:

@@ -45,8 +45,9 @@ def test_missing_file_of_another_fold_does_not_matter(root: Path) -> None:
 def test_missing_files_are_counted(root: Path) -> None:
     (root / "audio" / "a.wav").unlink()
     (root / "audio" / "c.wav").unlink()
-    with pytest.raises(DataError, match=r"2 of 3 clips are missing, the first is .*a\.wav"):
+    with pytest.raises(DataError, match=r"2 of 3 clips are missing, the first is .*a\.wav") as caught:
         read_esc50(root)
+    assert "github.com/karolpiczak/ESC-50" in str(caught.value)
 
 
 def test_missing_table_tells_the_layout(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from earmark.data.noise import random_noise, read_noise
+from earmark.data.noise import random_noise, read_noise, read_noise_named
 from earmark.errors import DataError
 
 
@@ -26,8 +26,22 @@ def test_files_come_in_order_mono_and_at_one_rate(tmp_path: Path) -> None:
     assert b[4000].item() == pytest.approx(0.5)
 
 
+def test_names_are_those_of_the_files(tmp_path: Path) -> None:
+    (tmp_path / "tt").mkdir()
+    for level, name in enumerate(("street", "cafe_1.5", "noise"), 1):
+        soundfile.write(tmp_path / "tt" / f"{name}.wav", np.full(800, level / 8), 8000, subtype="FLOAT")
+    named = read_noise_named(tmp_path, "tt", 8000)
+    assert [(name, float(noise[0])) for name, noise in named.items()] == [
+        ("cafe_1.5", 2 / 8),
+        ("noise", 3 / 8),
+        ("street", 1 / 8),
+    ]
+    for ours, theirs in zip(read_noise(tmp_path, "tt", 8000), named.values(), strict=True):
+        assert ours.equal(theirs)
+
+
 def test_missing_split_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cv does not exist; expected WHAM!'s layout"):
+    with pytest.raises(DataError, match=r"cv does not exist; expected WHAM!'s layout.*wham\.whisper\.ai"):
         read_noise(tmp_path, "cv", 8000)
     (tmp_path / "cv").mkdir()
     with pytest.raises(DataError, match=r"cv has no \.wav file"):

@@ -30,7 +30,7 @@ train = typer.Typer(
 )
 
 Data = Annotated[
-    Path, typer.Option(metavar="DIR", help="Clips laid out as ESC-50: meta/esc50.csv and audio/.")
+    Path, typer.Option(metavar="DIR", help="Clips with folds, laid out as ESC-50 or UrbanSound8K.")
 ]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The model folder; a stopped training goes on there.")]
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="A recipe in YAML, see recipes/.")]
@@ -136,9 +136,9 @@ def _device(name: str) -> str:
 
 def _labels(data: Path, recipe: ClassifierRecipe) -> tuple[str, ...]:
     """Return the recipe's classes, or all that the data's training and validation folds have."""
-    from earmark.data.esc50 import read_esc50
+    from earmark.data.datasets import read_clips
 
-    clips = read_esc50(data, {*recipe.train_folds, *recipe.validate_folds}, recipe.labels)
+    clips = read_clips(data, {*recipe.train_folds, *recipe.validate_folds}, recipe.labels)
     labels = recipe.labels or tuple(sorted({clip.label for clip in clips}))
     if len(labels) < 2:
         raise DataError(f"{data} has one class, {labels[0]!r}", "at least two", "add clips of another class")
@@ -197,10 +197,10 @@ def _clips(
 
 def _load(network: AudioClassifier, data: Path, folds: Sequence[int]) -> tuple[Tensor, Tensor]:
     from earmark.data.clips import load_all
-    from earmark.data.esc50 import read_esc50
+    from earmark.data.datasets import read_clips
 
     wanted = set(network.labels)
-    clips = [clip for clip in read_esc50(data, folds) if clip.label in wanted]
+    clips = [clip for clip in read_clips(data, folds) if clip.label in wanted]
     if not clips:
         given = f"the folds {tuple(folds)} of {data} have no clip of the classes {', '.join(network.labels)}"
         raise DataError(given, "some", "pass the data that the classifier was made for")
@@ -264,7 +264,16 @@ def _scorer(explainer: Lmac, clips: Clips, recipe: LmacRecipe) -> Callable[[], R
 
     # Other mixtures than those that an evaluation makes by default: what chose the epoch must not judge it.
     sounds = mixtures(clips.waveform, clips.labels, per_clip=1, seed=1)
-    return lambda: mean_scores(score_sounds(explainer, sounds, recipe.loop.batch_size))
+
+    def score() -> Row:
+        scores = score_sounds(explainer, sounds, (None, *recipe.areas), recipe.loop.batch_size)
+        row = mean_scores(scores.pop(None))
+        for area, binary in scores.items():
+            means = mean_scores(binary)
+            row |= {f"{name} {area:.0%}": means[name] for name in ("AI", "AD", "AG", "FF", "Fid-In")}
+        return row
+
+    return score
 
 
 def _finish(out: Path, log: Sequence[Row], hint: str) -> None:

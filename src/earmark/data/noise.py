@@ -14,7 +14,7 @@ from earmark.errors import AudioError, DataError
 
 
 def read_noise(root: str | Path, split: str, sample_rate: int) -> list[Tensor]:
-    """Read every noise of a split into memory, as one channel each.
+    """Read every noise of a split as `read_noise_named` does, without their names.
 
     Args:
         root: the folder that holds the splits.
@@ -26,6 +26,23 @@ def read_noise(root: str | Path, split: str, sample_rate: int) -> list[Tensor]:
 
     Raises:
         DataError: no such folder, no WAV file in it, or one that cannot be read.
+    """
+    return list(read_noise_named(root, split, sample_rate).values())
+
+
+def read_noise_named(root: str | Path, split: str, sample_rate: int) -> dict[str, Tensor]:
+    """Read every noise of a split into memory, as one channel each.
+
+    Args:
+        root: the folder that holds the splits.
+        split: its folder of WAV files: "tr", "cv" or "tt" in WHAM!.
+        sample_rate: in Hz; the files may have any rate and number of channels.
+
+    Returns:
+        per file name without its ending, in their order: float32 (samples,), of differing lengths.
+
+    Raises:
+        DataError: no such folder, no WAV file in it, or one that cannot be read.
 
     Source: Wichern et al., WHAM!: Extending Speech Separation to Noisy Environments, Interspeech 2019.
     """
@@ -33,10 +50,31 @@ def read_noise(root: str | Path, split: str, sample_rate: int) -> list[Tensor]:
     paths = sorted(folder.glob("*.wav"))
     if not paths:
         what = "has no .wav file" if folder.is_dir() else "does not exist"
-        raise DataError(
-            f"{folder} {what}", "WHAM!'s layout: tr, cv and tt with WAV files", "check root and split"
-        )
-    return [_read(path, sample_rate) for path in paths]
+        fix = "check root and split; WHAM! (Wichern et al., Interspeech 2019) is at wham.whisper.ai"
+        raise DataError(f"{folder} {what}", "WHAM!'s layout: tr, cv and tt with WAV files", fix)
+    return {path.stem: read_interferer(path, sample_rate) for path in paths}
+
+
+def read_interferer(path: Path, sample_rate: int) -> Tensor:
+    """Read one recording that is to be mixed with others, as one channel.
+
+    Args:
+        path: any file that libsndfile reads.
+        sample_rate: in Hz; the file may have any rate and number of channels.
+
+    Returns:
+        float32 (samples,), at least one.
+
+    Raises:
+        DataError: the file cannot be read, or is so short that no sample is left at the rate.
+    """
+    try:
+        waveform, _ = audio.decode(path, sample_rate)
+    except AudioError as error:
+        raise DataError(f"what is to be mixed in cannot be used: {error}") from error
+    if not len(waveform):
+        raise DataError(f"{path} has no sample left at {sample_rate} Hz", "a sound", "remove the file")
+    return torch.from_numpy(waveform)
 
 
 def random_noise(noises: Sequence[Tensor], batch: int, samples: int, generator: Generator) -> Tensor:
@@ -71,13 +109,3 @@ def _piece(noise: Tensor, samples: int, generator: Generator) -> Tensor:
 
 def _integer(below: int, generator: Generator) -> int:
     return int(torch.randint(below, (), generator=generator))
-
-
-def _read(path: Path, sample_rate: int) -> Tensor:
-    try:
-        waveform, _ = audio.decode(path, sample_rate)
-    except AudioError as error:
-        raise DataError(f"a noise cannot be used: {error}") from error
-    if not len(waveform):
-        raise DataError(f"{path} has no sample left at {sample_rate} Hz", "a noise", "remove the file")
-    return torch.from_numpy(waveform)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from explainers.networks import NETWORKS, Cue, noise
 from torch import Tensor
 
 from earmark.classifiers.base import AudioClassifier
 from earmark.explainers.attribution import AT_ONCE
 from earmark.explainers.base import Domain, Explainer, find, names
 from earmark.explainers.controls import ClassMean, Control
+from explainers.networks import NETWORKS, Cue, noise
 
 DOMAINS: tuple[Domain, ...] = ("stft", "features")
 TARGET = torch.tensor([0, 1, 1])

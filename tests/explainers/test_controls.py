@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from explainers.networks import Cue, noise
 
 from earmark.errors import ModelError
 from earmark.explainers.base import find
 from earmark.explainers.controls import ClassMean
 from earmark.features.masking import largest_bins
+from explainers.networks import Cue, noise
 
 TARGET = torch.tensor([0, 1])
 

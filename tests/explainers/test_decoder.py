@@ -5,9 +5,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
+from earmark.errors import ModelError
 from earmark.explainers.lmac.decoder import DecoderConfig
-from earmark.features.bands import bands_to_bins
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig, decoder_for
+from earmark.features.bands import bands_to_bins
 
 SMALL = DecoderConfig(channels=(4, 8))
 PAPER = DecoderConfig(kind="paper", paper_channels=8)
@@ -92,3 +93,21 @@ def test_warp_puts_a_band_where_its_frequencies_are(scale: str) -> None:
     for band in (20, 40, 60, 79):
         # Where the classifier's own triangle of that band is highest.
         assert abs(int(warp[:, band].argmax()) - int(classifier.mel[band].argmax())) <= 1
+
+
+def test_one_decoder_draws_in_both_domains(classifier: Cnn14) -> None:
+    explainer = Lmac(classifier, LmacConfig(decoder=SMALL))
+    stft = classifier.spectrogram(torch.randn(1, 16000))
+    on_bands, on_bins = (
+        explainer.on(domain).masks(stft, torch.tensor([0])) for domain in ("features", "stft")
+    )
+    assert on_bands.shape == classifier.features(stft).shape
+    assert torch.allclose(torch.sigmoid(explainer.decoder.rows @ on_bands.logit()), on_bins, atol=1e-4)
+
+
+def test_a_decoder_trained_on_features_has_no_linear_mask(classifier: Cnn14) -> None:
+    config = SMALL.model_copy(update={"domain": "features"})
+    explainer = Lmac(classifier, LmacConfig(decoder=config))
+    assert explainer.domain == "features"
+    with pytest.raises(ModelError, match="trained on features"):
+        explainer.on("stft")

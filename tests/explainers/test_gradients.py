@@ -7,7 +7,6 @@ import math
 import captum.attr
 import pytest
 import torch
-from explainers.networks import Cue, Functional, cnn14, noise
 from torch import Tensor, nn
 
 from earmark.classifiers.base import AudioClassifier
@@ -15,6 +14,7 @@ from earmark.errors import ModelError
 from earmark.explainers.attribution import Canvas, Picture
 from earmark.explainers.base import find
 from earmark.explainers.gradcam_plus_plus import place_weights
+from explainers.networks import Cue, Functional, cnn14, noise
 
 TARGET = torch.tensor([0, 2])
 

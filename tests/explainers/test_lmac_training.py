@@ -13,7 +13,14 @@ from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
 from earmark.explainers.lmac.guidance import GuidanceConfig
 from earmark.explainers.lmac.objective import ObjectiveConfig
-from earmark.explainers.lmac.training import LmacRecipe, LmacStep, Scenes, make_scenes, train_lmac
+from earmark.explainers.lmac.training import (
+    LmacRecipe,
+    LmacStep,
+    Scenes,
+    criterion,
+    make_scenes,
+    train_lmac,
+)
 from earmark.features.mel import hz_to_mel, mel_centres, mel_filterbank
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
 
@@ -169,6 +176,26 @@ def test_batches_hold_what_was_asked_for(clips: Clips) -> None:
     ratio = 10 * torch.log10(source.square().sum(1) / interferer.square().sum(1))[mixed]
     assert 2 - 1e-3 <= ratio.min() <= ratio.max() <= 3 + 1e-3
     assert (source + interferer).abs().amax() <= 1 + 1e-5
+
+
+def test_hiss_is_white_and_as_frequent_as_asked_for() -> None:
+    clips = Clips(torch.randn(16, SAMPLES), torch.arange(16) // 8, [torch.ones(2000)])
+    settings = recipe(scenes={"clean": 0.0, "noise": 1.0, "hiss": 0.3, "passes": 20})
+    batches = make_scenes(clips, settings, torch.Generator().manual_seed(0))
+    interferer = torch.cat([batch[1] for batch in batches])
+    white = interferer.std(1) > 0.5 * interferer.abs().mean(1)  # the recorded noise is constant
+    assert white.float().mean().item() == pytest.approx(0.3, abs=0.08)
+    spectrum = torch.fft.rfft(interferer[white]).abs().square().mean(0)
+    assert spectrum[1:200].mean().item() == pytest.approx(spectrum[200:].mean().item(), rel=0.1)
+
+
+def test_binary_masks_help_to_choose_the_epoch() -> None:
+    row = dict.fromkeys(("AI", "AD", "AG", "FF", "Fid-In", "MM"), 0.0)
+    assert criterion(row) == 0
+    ranked = {f"{name} {area}": 0.0 for name in ("AI", "AD", "AG", "FF", "Fid-In") for area in ("5%", "20%")}
+    assert criterion(row | ranked) == 0
+    assert criterion(row | ranked | {"AI 5%": 100.0}) == pytest.approx(0.5)
+    assert criterion(row | ranked | {"AD 5%": 50.0, "FF 20%": 0.5}) == pytest.approx(0)
 
 
 def test_scenes_refuse_unknown_settings() -> None:

@@ -47,6 +47,26 @@ def test_fitted_masks_teach_the_order_and_not_the_level() -> None:
     assert logits.grad.sum(dim=(1, 2)).abs().max() < 1e-3
 
 
+def test_fitted_masks_gain_nothing_by_swelling() -> None:
+    # The reward of every bin is the same: no order is better than another, and the area is given.
+    logits = torch.randn(1, 30, 40, requires_grad=True)
+    area_mask(logits, torch.tensor([0.2])).sum().backward()
+    assert logits.grad.abs().max() < 1e-3
+
+
+def test_fitted_masks_lift_what_is_worth_more() -> None:
+    worth = torch.rand(1, 30, 40, generator=torch.Generator().manual_seed(0))
+    logits = torch.zeros(1, 30, 40) + 0.01 * torch.randn(
+        1, 30, 40, generator=torch.Generator().manual_seed(1)
+    )
+    for _ in range(200):
+        logits = logits.detach().requires_grad_()
+        (area_mask(logits, torch.tensor([0.25])) * worth).sum().backward()
+        logits = logits + logits.grad / logits.grad.abs().max() * 0.01
+    kept = area_mask(logits, torch.tensor([0.25])) == 1
+    assert worth[kept].mean() > worth[~kept].mean() + 0.3
+
+
 @pytest.fixture
 def parts() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)

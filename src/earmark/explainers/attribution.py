@@ -56,7 +56,7 @@ class Canvas(nn.Module):
 
 
 class Picture(NamedTuple):
-    """What is attributed to, (batch, rows, frames) with a largest absolute value of 1 a clip, and the rest."""
+    """What is attributed to, (batch, rows, frames) with a largest value of 1 a clip, and the rest."""
 
     inputs: Tensor
     extra: tuple[Tensor, ...]

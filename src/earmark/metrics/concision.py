@@ -34,7 +34,7 @@ def sparseness(mask: Tensor) -> Tensor:
     flat = mask.flatten(1)
     size = flat.shape[1]
     if (ones := _ones(flat)) is not None:
-        # Sorted, they are n - k zeros and k ones: the sum of ones' ranks is k(n - k), that of zeros' -k(n - k).
+        # Sorted, they are n - k zeros and k ones; the weights of the ones add up to k(n - k).
         gini = ones * (size - ones) / (size * _nonzero(ones + size * SPARSENESS_EPSILON))
         return gini.to(_result_type(mask))
     # Sorting is exact in any type; only the sums need the wider one.

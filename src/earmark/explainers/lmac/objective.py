@@ -99,7 +99,7 @@ def area_mask(logits: Tensor, area: Tensor, softness: float = 0.3) -> Tensor:
     threshold = sample.gather(1, index[:, None])[:, :, None]
     soft = torch.sigmoid((order - threshold) / softness)
     slope = (soft * (1 - soft)).detach()
-    # Were the threshold fixed, lifting all bins near it would pass for a gain, though it only swells the area.
+    # Were the threshold fixed, lifting all bins near it would pass for a gain and only swell the area.
     drift = (slope * order).sum(dim=(1, 2), keepdim=True) / slope.sum(dim=(1, 2), keepdim=True).clamp_min(
         1e-6
     )

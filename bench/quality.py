@@ -64,8 +64,8 @@ def rows(
     """Score the soft mask (None) and binary ones of given areas in each condition."""
     table = []
     for condition, part in sounds.items():
-        for area in areas:
-            means = mean_scores(score_sounds(explainer, part, area=area))
+        for area, scores in score_sounds(explainer, part, areas).items():
+            means = mean_scores(scores)
             mask = "soft" if area is None else f"best {area:.0%}"
             table.append([condition, mask, *(f"{means[column]:.3g}" for column in COLUMNS)])
     return table

@@ -17,11 +17,16 @@ def emit(name: str, header: Sequence[str], rows: Sequence[Sequence[str]], files:
         files: documents that hold ``<!-- NAME -->`` … ``<!-- /NAME -->``.
     """
     lines = [header, ["---"] * len(header), *rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    print(table)
+    emit_text(name, "\n".join("| " + " | ".join(line) + " |" for line in lines), files)
+
+
+def emit_text(name: str, text: str, files: Sequence[Path]) -> None:
+    """Print Markdown, and replace what stands between the marks of that name in each of the files."""
+    print(text)
     for file in files:
-        text = file.read_text(encoding="utf-8")
+        before = file.read_text(encoding="utf-8")
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not pattern.search(text):
+        if not pattern.search(before):
             raise SystemExit(f"error: {file} has no <!-- {name} --> … <!-- /{name} -->")
-        file.write_text(pattern.sub(lambda match: f"{match[1]}{table}\n{match[2]}", text), encoding="utf-8")
+        after = pattern.sub(lambda match: f"{match[1]}{text.strip()}\n{match[2]}", before)
+        file.write_text(after, encoding="utf-8")

@@ -44,7 +44,7 @@ def run(out: Path) -> None:
 
 
 def ahead(results: DataFrame) -> list[list[str]]:
-    """Return a line per condition and domain: at each area, which metrics another method leads, and by whom."""
+    """Return a line per condition and domain: at each area, which metrics another method leads in."""
     binary = results[results["area"].notna()]
     summary = summarise(binary)
     lines = []

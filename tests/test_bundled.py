@@ -40,7 +40,7 @@ def test_the_explanations_are_faithful_and_about_the_right_source(
 ) -> None:
     # Mixtures of a seed that neither chose an epoch nor stands in a table.
     sounds = mixtures(*fold4, per_clip=1, snr_db=3.0, seed=7)
-    means = mean_scores(score_sounds(earmark.load("esc10").explainers["lmac"], sounds))
+    means = mean_scores(score_sounds(earmark.load("esc10").explainers["lmac"], sounds)[None])
     assert means["AI"] >= 65
     assert means["AD"] <= 7
     assert means["AG"] >= 28

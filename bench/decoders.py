@@ -2,7 +2,7 @@
 
     python bench/decoders.py --data ESC10_DIR --noise NOISE_DIR [--work DIR] [--into docs/decoders.md]
 
-Trains both by ``recipes/esc10/compare-*.yaml`` for the bundled classifier, about three quarters of an hour
+Trains both by ``recipes/esc10/compare-*.yaml`` for the bundled classifier, about half an hour
 on two cores; a stopped run goes on where it was. Then scores both as ``bench/quality.py`` does.
 """
 

@@ -62,20 +62,20 @@ def test_noise_is_the_same_for_a_seed_only() -> None:
 
 
 def test_a_full_mask_changes_nothing(classifier: Cnn14, tones: Sounds) -> None:
-    means = mean_scores(score_sounds(Constant(classifier, 1.0), tones))
+    means = mean_scores(score_sounds(Constant(classifier, 1.0), tones)[None])
     assert (means["AD"], means["AI"], means["Fid-In"], means["MM"]) == (0, 0, 1, 1)
     assert means["FF"] == pytest.approx(means["FF all"], abs=1e-6)
     assert means["p_in"] == pytest.approx(means["p"])
 
 
 def test_an_empty_mask_leaves_everything_outside(classifier: Cnn14, tones: Sounds) -> None:
-    means = mean_scores(score_sounds(Constant(classifier, 0.0), tones))
+    means = mean_scores(score_sounds(Constant(classifier, 0.0), tones)[None])
     assert means["FF"] == 0
     assert means["p_out"] == pytest.approx(means["p"])
 
 
 def test_a_mask_on_the_source_alone_frees_it(classifier: Cnn14, tones: Sounds) -> None:
-    scores = score_sounds(Below(classifier), tones)
+    scores = score_sounds(Below(classifier), tones)[None]
     low, high = 0, 1
     assert scores["share"][low] > 0.99
     assert scores["share"][high] < 0.01
@@ -85,14 +85,15 @@ def test_a_mask_on_the_source_alone_frees_it(classifier: Cnn14, tones: Sounds) -
 
 
 def test_scores_do_not_depend_on_the_batch(classifier: Cnn14, tones: Sounds) -> None:
-    one, two = (score_sounds(Below(classifier), tones, batch_size=size) for size in (1, 2))
+    one, two = (score_sounds(Below(classifier), tones, batch_size=size)[None] for size in (1, 2))
     assert one.keys() == two.keys()
     for name in one:
         assert torch.allclose(one[name].double(), two[name].double(), atol=1e-4), name
 
 
 def test_binary_masks_have_their_area(classifier: Cnn14, tones: Sounds) -> None:
-    assert mean_scores(score_sounds(Below(classifier), tones, area=0.1))["MM"] == pytest.approx(0.1, abs=1e-4)
+    scores = score_sounds(Below(classifier), tones, [0.1])[0.1]
+    assert mean_scores(scores)["MM"] == pytest.approx(0.1, abs=1e-4)
 
 
 def test_what_speaks_of_the_source_is_averaged_over_those_decided_for_it() -> None:

@@ -10,9 +10,13 @@ import typer
 from typer.core import TyperGroup
 
 from earmark import __version__
+from earmark.cli.evaluate import EXAMPLES as EVALUATE_EXAMPLES
+from earmark.cli.evaluate import evaluate
 from earmark.cli.explain import EXAMPLES, explain
 from earmark.cli.methods import methods
 from earmark.cli.models import models
+from earmark.cli.tables import EXAMPLES as TABLES_EXAMPLES
+from earmark.cli.tables import tables
 from earmark.cli.terminal import STOPPED, exit_code, say, say_error, say_stopped
 from earmark.cli.train import train
 from earmark.errors import EarmarkError
@@ -43,6 +47,8 @@ app = typer.Typer(
 )
 app.command(no_args_is_help=True, epilog=EXAMPLES)(explain)
 app.add_typer(train, name="train")
+app.command(no_args_is_help=True, epilog=EVALUATE_EXAMPLES)(evaluate)
+app.command(no_args_is_help=True, epilog=TABLES_EXAMPLES)(tables)
 app.command()(methods)
 app.command()(models)
 

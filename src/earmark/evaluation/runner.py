@@ -2,109 +2,164 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
-from earmark.classifiers.base import Heard
+from earmark.classifiers.base import AudioClassifier, Heard
 from earmark.evaluation.protocol import Sounds
 from earmark.explainers.base import Explainer
-from earmark.features.masking import apply_mask, largest_bins
-from earmark.metrics import energy_share, score, si_sdr, si_sdr_improvement
+from earmark.features.masking import apply_mask, binary_masks
+from earmark.metrics import Protocol, energy_share, score, si_sdr
 
 Scores = dict[str, Tensor]
+
+ABOUT_SOURCE = ("share", "share mixture", "SI-SDRi", "SI-SDR")
+"""What speaks of the source, and so of masks on the STFT alone, as others cannot be heard."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A batch of sounds, heard once by the classifier; every method is scored on the same one.
+
+    Args:
+        classifier: who heard it.
+        sounds: what was heard.
+        source: complex (batch, bins, frames).
+        interferer: the same.
+        heard: what the classifier made of their sum.
+        none: (1, classes), the logits of silence.
+    """
+
+    classifier: AudioClassifier
+    sounds: Sounds
+    source: Tensor
+    interferer: Tensor
+    heard: Heard
+    none: Tensor
+
+    @cached_property
+    def stft(self) -> Tensor:
+        """The sum of both parts, complex (batch, bins, frames)."""
+        return self.source + self.interferer
+
+    @cached_property
+    def magnitude(self) -> Tensor:
+        """Its absolute value."""
+        return self.stft.abs()
+
+    @cached_property
+    def target(self) -> Tensor:
+        """The classes that the classifier decided for, (batch,)."""
+        return self.heard.logits.argmax(1)
+
+    @cached_property
+    def about_mixture(self) -> tuple[Tensor, Tensor]:
+        """What the untouched mixtures get: the source's share of energy, and their SI-SDR."""
+        whole = torch.ones_like(self.magnitude)
+        share = energy_share(whole, self.source, self.interferer)
+        return share, si_sdr(self.sounds.mixture, self.sounds.source)
+
+
+@torch.no_grad()
+def hear_sounds(classifier: AudioClassifier, sounds: Sounds) -> Scene:
+    """Let a classifier hear sounds once; they must be on its device."""
+    source, interferer = classifier.spectrogram(torch.cat([sounds.source, sounds.interferer])).chunk(2)
+    heard = classifier.hear(source + interferer)
+    none = classifier.logits(classifier.features(torch.zeros_like(source[:1])))
+    return Scene(classifier, sounds, source, interferer, heard, none)
 
 
 def score_sounds(
     explainer: Explainer,
     sounds: Sounds,
+    areas: Sequence[float | None] = (None,),
     batch_size: int = 16,
-    area: float | None = None,
-) -> Scores:
+) -> dict[float | None, Scores]:
     """Explain the classifier's decision on each sound and score the masks by the corrected protocol.
 
     Args:
         explainer: whose masks; its classifier is put in evaluation mode.
         sounds: what to explain.
+        areas: None for the soft mask, or a share of the bins to binarise it to.
         batch_size: sounds at a time.
-        area: binarise each mask to its best bins up to this share of all; the soft mask if not given.
 
     Returns:
-        per name (sounds,): the metrics of `earmark.metrics.score`; "FF all" the FF of the all-ones
-        mask; "p", "p_in", "p_out" the class's probabilities; "target" the decided class and "label"
-        that of the source; "share" the kept energy in bins where the source dominates, "share mixture"
-        the same of the whole sound; "SI-SDRi" the listenable sound's improvement towards the source in dB
-        and "SI-SDR" what it comes to. The last four only for masks on the STFT, as others cannot be heard.
+        for each area, per name (sounds,): what `score_masks` returns, and "label", the source's class.
     """
     explainer.classifier.eval()
     device = next(explainer.classifier.parameters()).device
-    rows: dict[str, list[Tensor]] = {}
+    found: dict[float | None, dict[str, list[Tensor]]] = {area: {} for area in areas}
     for index in torch.arange(len(sounds)).split(batch_size):
-        for name, values in _score_batch(explainer, sounds.part(index, device), area).items():
-            rows.setdefault(name, []).append(values.cpu())
-    return {name: torch.cat(values) for name, values in rows.items()}
+        scene = hear_sounds(explainer.classifier, sounds.part(index, device))
+        mask = explainer.masks(scene.stft, scene.target, scene.heard).detach()
+        for area, hard in at_areas(mask, areas):
+            scores = score_masks(explainer, scene, hard) | {"label": scene.sounds.labels}
+            for name, values in scores.items():
+                found[area].setdefault(name, []).append(values.cpu())
+    return {area: {name: torch.cat(values) for name, values in rows.items()} for area, rows in found.items()}
 
 
-def _score_batch(explainer: Explainer, sounds: Sounds, area: float | None) -> Scores:
-    classifier = explainer.classifier
-    with torch.no_grad():
-        parts = classifier.spectrogram(torch.cat([sounds.source, sounds.interferer]))
-        source, interferer = parts.chunk(2)
-        stft = source + interferer
-        heard = classifier.hear(stft)
-        target = heard.logits.argmax(1)
-    mask = explainer.masks(stft, target, heard).detach()
-    if area is not None:
-        mask = largest_bins(mask, area)
-    with torch.no_grad():
-        seen = stft if explainer.domain == "stft" else heard.features
-        scores = faithfulness_scores(explainer, seen, mask, target, heard) | {"label": sounds.labels}
-        if explainer.domain == "features":
-            return scores
-        return scores | _localisation_scores(explainer, sounds, source, interferer, mask)
+def at_areas(mask: Tensor, areas: Sequence[float | None]) -> Iterator[tuple[float | None, Tensor]]:
+    """Yield a mask as it is (None) and binarised to its best bins, up to each area."""
+    if None in areas:
+        yield None, mask
+    shares = [area for area in areas if area is not None]
+    yield from zip(shares, binary_masks(mask, shares) if shares else ())
 
 
-def faithfulness_scores(
-    explainer: Explainer, seen: Tensor, mask: Tensor, target: Tensor, heard: Heard
-) -> Scores:
+@torch.no_grad()
+def score_masks(explainer: Explainer, scene: Scene, mask: Tensor, protocol: Protocol = "corrected") -> Scores:
     """Score masks by what the classifier says with and without them.
 
     Args:
-        explainer: whose masks they are.
-        seen: what the masks are laid on: a complex STFT, (batch, bins, frames), or features.
-        mask: of the same shape.
-        target: (batch,).
-        heard: what the classifier made of the whole.
+        explainer: whose masks they are, which says what they are laid on.
+        scene: the sounds.
+        mask: (batch, bins, frames), or of the features' shape.
+        protocol: "corrected" follows the definitions, "paper" the authors' program.
+
+    Returns:
+        per name (batch,): the metrics of `earmark.metrics.score`; "FF all" the FF of the all-ones mask;
+        "p", "p_in", "p_out" the class's probabilities; "target" the decided class; and for masks on the STFT
+        "share" the kept energy in bins where the source dominates, "share mixture" the same of the whole
+        sound, "SI-SDRi" the listenable sound's improvement towards the source in dB and "SI-SDR" what it
+        comes to.
     """
-    classifier, scale = explainer.classifier, explainer.scale if seen.is_complex() else "magnitude"
-    kept, rest = (apply_mask(seen, part, scale) for part in (mask, 1 - mask))
-    masked = torch.cat([kept, rest, torch.zeros_like(seen[:1])])
-    features = classifier.features(masked) if seen.is_complex() else masked
-    logits_in, logits_out, logits_none = classifier.logits(features).split([len(seen), len(seen), 1])
-    scores = score(heard.logits, logits_in, logits_out, mask, target)
-    probability = {
-        name: logits.softmax(1).expand(len(seen), -1).gather(1, target[:, None])[:, 0]
-        for name, logits in {
-            "p": heard.logits,
-            "p_in": logits_in,
-            "p_out": logits_out,
-            "p_none": logits_none,
-        }.items()
-    }
-    all_ones = probability["p"] - probability.pop("p_none")
-    return {**scores, "FF all": all_ones, **probability, "target": target}
+    classifier, target = scene.classifier, scene.target
+    features = torch.cat([_seen(explainer, scene, part) for part in (mask, 1 - mask)])
+    logits_in, logits_out = classifier.logits(features).chunk(2)
+    heard = scene.heard.logits
+    scores = score(heard, logits_in, logits_out, mask, target, protocol)
+    p, p_in, p_out, p_none = (
+        logits.softmax(1).expand(len(target), -1).gather(1, target[:, None])[:, 0]
+        for logits in (heard, logits_in, logits_out, scene.none)
+    )
+    scores |= {"FF all": p - p_none, "p": p, "p_in": p_in, "p_out": p_out, "target": target}
+    return scores if explainer.domain == "features" else scores | _about_source(explainer, scene, mask)
 
 
-def _localisation_scores(
-    explainer: Explainer, sounds: Sounds, source: Tensor, interferer: Tensor, mask: Tensor
-) -> Scores:
-    mixture = sounds.mixture
-    kept = apply_mask(source + interferer, mask, explainer.scale)
-    listenable = explainer.classifier.spectrogram.inverse(kept, mixture.shape[1])
+def _seen(explainer: Explainer, scene: Scene, mask: Tensor) -> Tensor:
+    """Return what the classifier eats of what a mask keeps."""
+    if explainer.domain == "features":
+        return scene.heard.features * mask
+    spectrum = scene.stft if scene.classifier.hears_phase else scene.magnitude
+    return scene.classifier.features(apply_mask(spectrum, mask, explainer.scale))
+
+
+def _about_source(explainer: Explainer, scene: Scene, mask: Tensor) -> Scores:
+    mixture = scene.sounds.mixture
+    kept = apply_mask(scene.stft, mask, explainer.scale)
+    listenable = scene.classifier.spectrogram.inverse(kept, mixture.shape[1])
+    share, before = scene.about_mixture
+    after = si_sdr(listenable, scene.sounds.source)
     return {
-        "share": energy_share(mask, source, interferer),
-        "share mixture": energy_share(torch.ones_like(mask), source, interferer),
-        "SI-SDRi": si_sdr_improvement(listenable, mixture, sounds.source),
-        "SI-SDR": si_sdr(listenable, sounds.source),
+        "share": energy_share(mask, scene.source, scene.interferer),
+        "share mixture": share,
+        "SI-SDRi": after - before,
+        "SI-SDR": after,
     }
 
 
@@ -114,10 +169,9 @@ def mean_scores(scores: Scores) -> dict[str, float]:
     "accuracy" is the share of sounds decided for the class of the source.
     """
     right = scores["target"] == scores["label"]
-    about_source = {"share", "share mixture", "SI-SDRi", "SI-SDR"}
     means = {
-        name: float((values[right] if name in about_source else values).double().mean())
+        name: float((values[right] if name in ABOUT_SOURCE else values).double().mean())
         for name, values in scores.items()
-        if name not in ("target", "label") and (right.any() or name not in about_source)
+        if name not in ("target", "label") and (right.any() or name not in ABOUT_SOURCE)
     }
     return {**means, "accuracy": float(right.double().mean())}

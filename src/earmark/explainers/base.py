@@ -31,10 +31,12 @@ class Explainer(ABC):
         summary: one line for people who choose a method.
         domain: where its masks live.
         scale: what its masks on the STFT multiply.
+        ranks: whether its masks put bins in an order; if not, their best bins mean nothing.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    ranks: ClassVar[bool] = True
     domain: Domain = "stft"
     scale: MaskScale = "magnitude"
 

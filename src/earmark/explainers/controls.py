@@ -33,6 +33,7 @@ class AllOnes(Control):
     """Keeps everything: the best AD and Fid-In there can be, and no explanation."""
 
     summary = "control: keeps everything"
+    ranks = False
 
     def draw(self, picture: Tensor, target: Tensor) -> Tensor:
         """See `Control.draw`."""
@@ -44,6 +45,7 @@ class AllZeros(Control):
     """Keeps nothing."""
 
     summary = "control: keeps nothing"
+    ranks = False
 
     def draw(self, picture: Tensor, target: Tensor) -> Tensor:
         """See `Control.draw`."""

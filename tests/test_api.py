@@ -15,7 +15,7 @@ import earmark
 import earmark.api
 from earmark.classifiers.base import Heard
 from earmark.errors import AudioError, ModelError
-from earmark.explainers.base import Explainer
+from earmark.explainers.base import Explainer, names
 from earmark.metrics import score
 from earmark.model import Model, save_model
 
@@ -227,6 +227,16 @@ def test_masks_on_features_cannot_be_heard(tiny: Model) -> None:
     model = model_with(OnFeatures(tiny, 1.0), tiny)
     with pytest.raises(ModelError, match="cannot be listened to"):
         earmark.explain((make_sound(1.0), RATE), model, "stub")
+
+
+def test_a_method_that_needs_other_sounds_is_refused_before_any_sound_is_read(tiny: Model) -> None:
+    with pytest.raises(ModelError, match=r"class-mean.*by `earmark evaluate`"):
+        earmark.explain("no-such-file.wav", tiny, "class-mean")
+
+
+@pytest.mark.parametrize("method", [name for name in names() if name != "class-mean"])
+def test_every_method_can_be_listened_to(tiny: Model, method: str) -> None:
+    check_parts(earmark.explain((make_sound(1.0), RATE), tiny, method), RATE)
 
 
 def test_a_method_may_take_gradients(tiny: Model) -> None:

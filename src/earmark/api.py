@@ -229,6 +229,9 @@ def _load_once(folder: Path, device: str, stamps: tuple[tuple[str, int], ...]) -
 
 
 def _check_choices(explainer: Explainer, method: str, threshold: float | None, area: float | None) -> None:
+    if explainer.needs_examples:
+        given = f"{method!r} must have seen masks of other sounds"
+        raise ModelError(given, "a method that explains one sound", "use it by `earmark evaluate`")
     if explainer.domain != "stft":
         given = f"the masks of {method!r} live on the classifier's features, which cannot be listened to"
         raise ModelError(given, "a method with masks on the STFT", "pick one of `earmark methods`")

@@ -255,6 +255,8 @@ def test_killed_at_any_moment(run: Run, model_dir: Path, data_dir: Path, tmp_pat
     ("changes", "code", "parts"),
     [
         ({"methods": "lmac,guess"}, 2, ["no method 'guess'", "loudest", "saliency"]),
+        # A name that is wrong comes before data that is missing.
+        ({"methods": "guess", "conditions": "in-domain"}, 2, ["no method 'guess'"]),
         ({"methods": "class-mean"}, 2, ["class-mean", "add lmac"]),
         ({"methods": ","}, 2, ["methods"]),
         (
@@ -274,7 +276,7 @@ def test_killed_at_any_moment(run: Run, model_dir: Path, data_dir: Path, tmp_pat
         ({"seeds": "-1"}, 2, ["seeds"]),
         ({"protocol": "new"}, 2, ["protocol", "'corrected' or 'paper'"]),
         ({"folds": "one"}, 2, ["folds", "'one'"]),
-        ({"folds": "7"}, 1, ["no clip of folds (7,)"]),
+        ({"folds": "7"}, 1, ["no clip of folds [7]"]),
         ({"clips": "0"}, 2, ["clips"]),
         ({"model": "nobody"}, 2, ["nobody"]),
         ({"device": "abacus"}, 2, ["abacus"]),
@@ -398,5 +400,8 @@ def test_help_shows_examples() -> None:
     for arguments in (["evaluate", "--help"], ["evaluate"]):
         shown = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
         text = shown.output
-        assert "earmark evaluate --data ESC-50 --conditions mixtures,white-noise --out results.csv" in text
+        assert (
+            "earmark evaluate --data ESC-50 --folds 5 --conditions mixtures,white-noise --out results.csv"
+            in text
+        )
         assert "earmark tables results.csv" in text

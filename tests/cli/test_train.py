@@ -132,7 +132,7 @@ def test_a_folder_of_another_training_is_left_alone(trained: Path, data_dir: Pat
         (["width"], 2, "expected key=value"),
         (["n_mels=8"], 2, "n_mels is 8"),
         (["loop.device=abacus"], 2, "loop.device is 'abacus'"),
-        (["train_folds=[7]"], 1, "has no clip of folds (7,)"),
+        (["train_folds=[7]"], 1, "has no clip of folds [7]"),
         (["labels=[dog]"], 1, "has one class, 'dog'"),
         (["labels=[dog,cat]"], 1, "no label 'cat'"),
     ],

@@ -62,7 +62,7 @@ def test_missing_table_tells_the_layout(tmp_path: Path) -> None:
         ("", "lacks the columns filename, fold, target, category"),
         (HEADER + "b.ogg,one,0,dog,True,1,A\n", "line 2: fold is 'one'; expected an integer"),
         (HEADER + "b.ogg\n", "line 2: fold is None"),
-        (HEADER, r"no clip of folds None and labels None; it has folds \[\]"),
+        (HEADER, r"no clip of any kind; it has folds \[\]"),
     ],
 )
 def test_bad_tables_are_told(root: Path, text: str, message: str) -> None:

@@ -71,7 +71,7 @@ def test_missing_table_tells_the_layout_and_where_to_get_the_set(tmp_path: Path)
         (HEADER + "a.wav,1,0,1,1,5,3,\n", "line 2: class is ''; expected a name"),
         (HEADER + "a.wav,1,0,1,1,5\n", "line 2: class is None"),
         (HEADER + ",1,0,1,1,5,3,dog_bark\n", "line 2: slice_file_name is ''"),
-        (HEADER, r"no clip of folds None and labels None; it has folds \[\]"),
+        (HEADER, r"no clip of any kind; it has folds \[\]"),
     ],
 )
 def test_bad_tables_are_told(root: Path, text: str, message: str) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "[bold]Examples[/bold]\n\n"
-    "earmark evaluate --data ESC-50 --conditions mixtures,white-noise --out results.csv\n\n"
+    "earmark evaluate --data ESC-50 --folds 5 --conditions mixtures,white-noise --out results.csv\n\n"
     "earmark evaluate --model my-model --data ESC-50 --noise wham_noise --speech LJSpeech-1.1"
     " --methods lmac,gradcam,loudest --areas soft,0.05,0.2 --out results.parquet\n\n"
     "earmark tables results.csv"
@@ -84,7 +84,7 @@ def evaluate(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A recipe in YAML.")] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps …")] = "cpu",
 ) -> None:
-    """Score explainers on mixtures of a data set: one row per sound, method, domain and mask area.
+    """Score explainers on the clips of a data set: one row per sound, method, domain and mask area.
 
     A killed run goes on where it was when the same command is given again; so does a finished one that is
     given more methods, conditions, seeds or areas. What fails is named, and leaves its figures empty.
@@ -132,7 +132,10 @@ def _listed(text: str) -> list[str | None]:
 
 def _check_options(recipe: EvaluationRecipe, folders: Mapping[str, Path | None]) -> None:
     from earmark.evaluation.protocol import CONDITIONS
+    from earmark.explainers.base import find
 
+    for method in recipe.methods or ():
+        find(method)
     for name in recipe.conditions:
         option = CONDITIONS[name].option
         if option and folders[option] is None:
@@ -232,7 +235,8 @@ def _same(model: Model, recipe: EvaluationRecipe, task: Task) -> dict[str, str]:
         "model": model.name,
         "earmark": __version__,
         "torch": str(torch.__version__),
-        "recipe": _hash([fingerprint(model.classifier), weights, clips]),
+        # Another number of clips is another choice among them.
+        "recipe": _hash([fingerprint(model.classifier), weights, clips, recipe.clips]),
     }
 
 

@@ -6,7 +6,7 @@ from earmark.cli.terminal import say
 
 
 def methods() -> None:
-    """List the methods that `earmark explain --method` takes."""
+    """List the methods that [bold]earmark explain[/bold] and [bold]earmark evaluate[/bold] take."""
     from earmark.explainers.base import registered
 
     known = registered()

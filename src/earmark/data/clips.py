@@ -85,7 +85,9 @@ def choose(
     ]
     if not kept:
         there = f"folds {sorted({clip.fold or 0 for clip in clips})} and labels {names}"
-        raise DataError(f"{source} has no clip of folds {folds} and labels {labels}; it has {there}")
+        wanted = [f"folds {sorted(folds)}"] if folds is not None else []
+        wanted += [f"labels {', '.join(sorted(labels))}"] if labels is not None else []
+        raise DataError(f"{source} has no clip of {' and '.join(wanted) or 'any kind'}; it has {there}")
     return kept
 
 

@@ -64,7 +64,7 @@ class EvaluationRecipe(BaseModel):
     @classmethod
     def _shares(cls, areas: tuple[float | None, ...]) -> tuple[float | None, ...]:
         if any(area is not None and not 0 < area < 1 for area in areas):
-            raise ValueError("areas are shares between 0 and 1, or null for the soft mask")
+            raise ValueError("areas are shares between 0 and 1, or null (on the command line: soft)")
         return areas
 
     @field_validator("conditions")

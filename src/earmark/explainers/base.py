@@ -32,11 +32,13 @@ class Explainer(ABC):
         domain: where its masks live.
         scale: what its masks on the STFT multiply.
         ranks: whether its masks put bins in an order; if not, their best bins mean nothing.
+        needs_examples: whether it must have seen other sounds, and so can only be evaluated.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     ranks: ClassVar[bool] = True
+    needs_examples: ClassVar[bool] = False
     domain: Domain = "stft"
     scale: MaskScale = "magnitude"
 

@@ -79,12 +79,13 @@ class Loudest(Control):
 
 @register("class-mean")
 class ClassMean(Control):
-    """The mean of the masks that another method gave to sounds of the class: blind to the sound at hand.
+    """The mean of the masks that another method gave to sounds of the class, whatever is heard now.
 
     A method that is no better than this has learned what its classes look like, not what was heard.
     """
 
     summary = "control: the mean of the trained explainer's masks for the class"
+    needs_examples = True
     means: Tensor | None = None
 
     def learn(self, masks: Tensor, target: Tensor) -> None:

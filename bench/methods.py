@@ -148,16 +148,16 @@ def overhead(model: earmark.Model) -> str:
 
 
 def bare_pass(classifier: AudioClassifier, batch: int, backward: bool) -> float:
-    """Return the seconds of one pass, forward or forth and back."""
-    features = torch.rand(batch, 80, 431)
+    """Return the seconds of one pass from a spectrum to logits, or forth and back."""
+    magnitude = torch.rand(batch, 513, 431)
 
     def both() -> None:
-        inputs = features.detach().requires_grad_()
-        torch.autograd.grad(classifier.logits(inputs).sum(), inputs)
+        inputs = magnitude.detach().requires_grad_()
+        torch.autograd.grad(classifier.logits(classifier.features(inputs)).sum(), inputs)
 
     def forward() -> None:
         with torch.no_grad():
-            classifier.logits(features)
+            classifier.logits(classifier.features(magnitude))
 
     return alternate(3, both if backward else forward)[0]
 

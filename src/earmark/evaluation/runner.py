@@ -13,7 +13,7 @@ from earmark.classifiers.base import AudioClassifier, Heard
 from earmark.evaluation.protocol import Sounds
 from earmark.explainers.base import Explainer
 from earmark.features.masking import apply_mask, binary_masks
-from earmark.metrics import Protocol, energy_share, score, si_sdr
+from earmark.metrics import Protocol, kept_share, score, si_sdr
 
 Scores = dict[str, Tensor]
 
@@ -52,6 +52,16 @@ class Scene:
         return self.stft.abs()
 
     @cached_property
+    def power(self) -> Tensor:
+        """The square of it."""
+        return self.magnitude.square()
+
+    @cached_property
+    def owned(self) -> Tensor:
+        """1 where the source is the louder part, else 0."""
+        return (self.source.abs() > self.interferer.abs()).to(self.magnitude.dtype)
+
+    @cached_property
     def target(self) -> Tensor:
         """The classes that the classifier decided for, (batch,)."""
         return self.heard.logits.argmax(1)
@@ -60,7 +70,7 @@ class Scene:
     def about_mixture(self) -> tuple[Tensor, Tensor]:
         """What the untouched mixtures get: the source's share of energy, and their SI-SDR."""
         whole = torch.ones_like(self.magnitude)
-        share = energy_share(whole, self.source, self.interferer)
+        share = kept_share(whole, self.power, self.owned)
         return share, si_sdr(self.sounds.mixture, self.sounds.source)
 
 
@@ -156,7 +166,7 @@ def _about_source(explainer: Explainer, scene: Scene, mask: Tensor) -> Scores:
     share, before = scene.about_mixture
     after = si_sdr(listenable, scene.sounds.source)
     return {
-        "share": energy_share(mask, scene.source, scene.interferer),
+        "share": kept_share(mask, scene.power, scene.owned),
         "share mixture": share,
         "SI-SDRi": after - before,
         "SI-SDR": after,

@@ -13,7 +13,13 @@ from earmark.metrics.faithfulness import (
     faithfulness,
     input_fidelity,
 )
-from earmark.metrics.localisation import energy_share, ideal_ratio_mask, si_sdr, si_sdr_improvement
+from earmark.metrics.localisation import (
+    energy_share,
+    ideal_ratio_mask,
+    kept_share,
+    si_sdr,
+    si_sdr_improvement,
+)
 from earmark.metrics.scores import score
 
 __all__ = [
@@ -26,6 +32,7 @@ __all__ = [
     "faithfulness",
     "ideal_ratio_mask",
     "input_fidelity",
+    "kept_share",
     "mask_mean",
     "score",
     "si_sdr",

@@ -57,12 +57,30 @@ def energy_share(
     >>> energy_share(mask, source, interferer, weights="ratio")  # (0.9·4 + 0.5·4) / 8
     tensor([0.7000])
     """
-    kept = _power(mask * (source + interferer))
+    power = _power(source + interferer)
     if weights == "ratio":
         owned = ideal_ratio_mask(source, interferer)
     else:
-        owned = (source.abs() > interferer.abs()).to(kept.dtype)
-    return _ratio((owned * kept).sum((1, 2)), kept.sum((1, 2)))
+        owned = (source.abs() > interferer.abs()).to(power.dtype)
+    return kept_share(mask, power, owned)
+
+
+def kept_share(mask: Tensor, power: Tensor, owned: Tensor) -> Tensor:
+    """Return `energy_share` for many masks of one mixture, whose spectra are then looked at once.
+
+    Args:
+        mask: (batch, bins, frames) in [0, 1].
+        power: (batch, bins, frames), the mixture's.
+        owned: (batch, bins, frames), how much of each bin counts as the source's, 0 … 1.
+
+    Returns:
+        (batch,) in [0, 1]; 0 for a mask that keeps no energy.
+
+    >>> kept_share(torch.ones(1, 1, 2), torch.tensor([[[3.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]]))
+    tensor([0.7500])
+    """
+    kept = mask.square() * power
+    return _ratio(torch.linalg.vecdot(owned.flatten(1), kept.flatten(1)), kept.sum((1, 2)))
 
 
 def si_sdr(estimate: Tensor, reference: Tensor) -> Tensor:

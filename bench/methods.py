@@ -12,20 +12,20 @@ from __future__ import annotations
 import argparse
 import tempfile
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
+from unittest import mock
 
 import captum.attr
 import numpy as np
 import torch
 from speed import alternate
 from tables import emit
-from torch import Tensor
+from torch import Tensor, autograd
 
 import earmark
 from earmark.classifiers.base import AudioClassifier
@@ -116,7 +116,7 @@ def quantus_ratio(repeats: int) -> str:
 
 
 def overhead(model: earmark.Model) -> str:
-    """Return an evaluation's time over that of the bare passes it makes through the classifier."""
+    """Return an evaluation's time over what it spends in the classifier: features, layers, and backwards."""
     classifier = model.classifier.frozen()
     methods = ("lmac", "saliency", "integrated-gradients", "gradcam", "loudest", "all-ones")
     explainers: dict[tuple[str, Domain], Explainer] = {
@@ -126,40 +126,38 @@ def overhead(model: earmark.Model) -> str:
     labels = torch.arange(16) % len(classifier.labels)
     material = Material(tuple(map(str, range(16))), torch.randn(16, samples), labels)
     recipe = EvaluationRecipe(methods=methods, conditions=("white-noise",), areas=(None, 0.05, 0.1, 0.2))
-    passes: Counter[tuple[int, bool]] = Counter()
-    through = classifier.representations
-
-    def counted(features: Tensor) -> tuple[Tensor, list[Tensor]]:
-        passes[len(features), features.requires_grad] += 1
-        return through(features)
-
-    classifier.representations = counted  # type: ignore[method-assign]
-    with tempfile.TemporaryDirectory() as folder:
+    task = Task(classifier, explainers, material, {})
+    watch = Stopwatch()
+    classifier.features = watch.timing(classifier.features)  # type: ignore[method-assign]
+    classifier.representations = watch.timing(classifier.representations)  # type: ignore[method-assign]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch("torch.autograd.grad", watch.timing(autograd.grad)),
+    ):
         for run in range(2):  # the first warms up
-            passes.clear()
+            watch.seconds = 0.0
+            journal = Journal(Path(folder) / f"{run}.csv", dict.fromkeys(SAME, "bench"))
             started = perf_counter()
-            same = dict.fromkeys(SAME, "bench")
-            evaluate(
-                Task(classifier, explainers, material, {}), recipe, Journal(Path(folder) / f"{run}.csv", same)
-            )
+            evaluate(task, recipe, journal)
             seconds = perf_counter() - started
-    classifier.representations = through  # type: ignore[method-assign]
-    return f"{seconds / sum(bare_pass(classifier, *kind) * count for kind, count in passes.items()):.2f}"
+    return f"{seconds / watch.seconds:.2f}"
 
 
-def bare_pass(classifier: AudioClassifier, batch: int, backward: bool) -> float:
-    """Return the seconds of one pass from a spectrum to logits, or forth and back."""
-    magnitude = torch.rand(batch, 513, 431)
+class Stopwatch:
+    """Adds up the seconds that functions take."""
 
-    def both() -> None:
-        inputs = magnitude.detach().requires_grad_()
-        torch.autograd.grad(classifier.logits(classifier.features(inputs)).sum(), inputs)
+    seconds = 0.0
 
-    def forward() -> None:
-        with torch.no_grad():
-            classifier.logits(classifier.features(magnitude))
+    def timing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, timed."""
 
-    return alternate(3, both if backward else forward)[0]
+        def timed(*arguments: Any, **options: Any) -> Any:
+            started = perf_counter()
+            result = function(*arguments, **options)
+            self.seconds += perf_counter() - started
+            return result
+
+        return timed
 
 
 def main() -> None:
@@ -183,7 +181,7 @@ def main() -> None:
     emit("methods", header, method_rows(model, arguments.repeats), arguments.into)
     rows = [
         ["SPS and COMP: Quantus 0.6 / ours", quantus_ratio(arguments.repeats)],
-        ["an evaluation / its bare passes through the classifier", overhead(model)],
+        ["an evaluation / its passes through the classifier", overhead(model)],
     ]
     emit("scoring", ["what", "ratio"], rows, arguments.into)
 

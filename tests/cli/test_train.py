@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import earmark.classifiers.training
 from earmark.cli.main import app
+from earmark.explainers.lmac.training import criterion
 from earmark.model import load_model
 from earmark.training import loop
 
@@ -71,6 +72,23 @@ def test_an_lmac_explains_the_classifier_as_it_was(explained: Path, trained: Pat
         app, ["explain", str(sound_file()), "--model", str(explained), "--out", str(explained / "out")]
     )
     assert result.exit_code == 0, result.stderr
+
+
+def test_binary_masks_of_some_areas_are_scored_each_epoch(
+    trained: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    settings = [*SHORT, *DECODER, "areas=[0.1,0.25]"]
+    assert train("lmac", tmp_path / "l", data_dir, settings, "--model", trained).exit_code == 0
+    with (tmp_path / "l" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {"AI 0.1", "Fid-In 0.25"} <= rows[0].keys()
+    for row in rows:
+        values = {name: float(value) for name, value in row.items()}
+        without = {name: value for name, value in values.items() if " 0." not in name}
+        assert values["criterion"] != pytest.approx(criterion(without))
+        assert values["criterion"] == pytest.approx(criterion(values))
+    refused = train("lmac", tmp_path / "m", data_dir, [*SHORT, "areas=[0]"], "--model", trained)
+    assert (refused.exit_code, "areas" in refused.stderr) == (2, True)
 
 
 def test_fine_tuning_goes_on_from_an_lmac(

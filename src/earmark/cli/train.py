@@ -270,7 +270,7 @@ def _scorer(explainer: Lmac, clips: Clips, recipe: LmacRecipe) -> Callable[[], R
         row = mean_scores(scores.pop(None))
         for area, binary in scores.items():
             means = mean_scores(binary)
-            row |= {f"{name} {area:.0%}": means[name] for name in ("AI", "AD", "AG", "FF", "Fid-In")}
+            row |= {f"{name} {area:g}": means[name] for name in ("AI", "AD", "AG", "FF", "Fid-In")}
         return row
 
     return score

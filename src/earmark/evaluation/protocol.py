@@ -95,7 +95,8 @@ class Material:
     """What conditions are made from.
 
     Args:
-        names: of the clips, each once; what is drawn for a clip depends on its name and the seed alone.
+        names: of the clips, each once; what is drawn for a clip depends on its name, the seed and what there
+            is to draw from, not on the order of the clips.
         waveform: (clips, samples).
         labels: (clips,).
         noises: recorded noise by name, (samples,) each.

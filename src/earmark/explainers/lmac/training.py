@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
@@ -22,6 +23,8 @@ from earmark.explainers.lmac.objective import ObjectiveConfig, area_mask, mask_i
 from earmark.features.level import peak_of
 from earmark.features.masking import MaskScale, apply_mask
 from earmark.training.loop import Job, LoopSettings, Row, fit, in_batches
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Scenes(BaseModel):
@@ -85,7 +88,7 @@ class LmacRecipe(BaseModel):
     guidance: GuidanceConfig = GuidanceConfig()
     scenes: Scenes = Scenes()
     mean_limit: float = Field(0.25, gt=0, le=1)
-    areas: tuple[float, ...] = ()
+    areas: tuple[Share, ...] = ()
     loop: LoopSettings = LoopSettings(epochs=20, batch_size=16, learning_rate=1e-3)
 
 
@@ -239,9 +242,7 @@ def criterion(row: Row, mean_limit: float = 0.25) -> float:
     two that speak of sound. Where binary masks were scored, the mean of their first five terms is added.
     """
     audible = row.get("SI-SDRi", 0.0) / 10 + row.get("share", 0.0)
-    binary = [
-        _faithful(row, at) for at in (name.removeprefix("AI") for name in row) if f"AG{at}" in row and at
-    ]
+    binary = [_faithful(row, name.removeprefix("AI")) for name in row if name.startswith("AI ")]
     ranked = sum(binary) / len(binary) if binary else 0.0
     return _faithful(row) + audible + ranked - 10 * max(0.0, row["MM"] - mean_limit)
 

@@ -115,7 +115,7 @@ def decoder_cost(width: float, kind: Literal["compact", "paper"]) -> tuple[float
         with FlopCounterMode(display=False) as classifier:
             heard = it.classifier.hear(stft)
         with FlopCounterMode(display=False) as decoder:
-            explainer.decoder(heard.features, heard.representations, torch.tensor([0]))
+            explainer.decoder(heard.picture, heard.representations, torch.tensor([0]), (513, 431))
     parameters = sum(p.numel() for p in explainer.decoder.parameters()) / 1e6
     return parameters, decoder.get_total_flops() / classifier.get_total_flops()
 

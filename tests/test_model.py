@@ -180,7 +180,7 @@ def test_explainers_are_found_or_the_error_says_how(tiny: Model) -> None:
 
 def test_only_what_has_a_config_is_saved(tmp_path: Path, tiny: Model) -> None:
     class Other(AudioClassifier):
-        features = representations = band_position = None
+        features = representations = bands_to_bins = None
 
     other = Other(tiny.classifier.spectrogram, ("a", "b"), 1.0)
     with pytest.raises(ModelError, match="Other cannot be saved"):

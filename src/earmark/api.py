@@ -149,7 +149,8 @@ class _Request:
             padded = _padded(waveform, classifier).to(self.model.device)
             stft = classifier.spectrogram(peak_normalise(padded))
             heard = classifier.hear(stft)
-        probabilities = _probabilities(heard.logits, self.model.name, source)
+        _check_finite(heard.logits, self.model.name, source)
+        probabilities = classifier.probabilities(heard.logits)[0].cpu()
         decision = int(probabilities.argmax())
         target = decision if self.target is None else self.target
         mask = self._mask(stft, heard, target, classifier.spectrogram.frames(len(waveform)))
@@ -205,11 +206,13 @@ class _Request:
         inside = classifier.logits(classifier.features(masked))
         outside = classifier.logits(classifier.features(stft - masked))
         classes = torch.tensor([target], device=stft.device)
-        figures = score(heard.logits, inside, outside, mask, classes)
+        asked = [classifier.question(logits, classes) for logits in (heard.logits, inside, outside)]
+        (whole, index), (kept, _), (rest, _) = asked
+        figures = score(whole, kept, rest, mask, index)
+        probabilities = [classifier.probabilities(logits) for logits in (heard.logits, inside, outside)]
+        names = ("probability", "probability_in", "probability_out")
         return {name: float(value) for name, value in figures.items()} | {
-            "probability": float(heard.logits.softmax(1)[0, target]),
-            "probability_in": float(inside.softmax(1)[0, target]),
-            "probability_out": float(outside.softmax(1)[0, target]),
+            name: float(value[0, target]) for name, value in zip(names, probabilities)
         }
 
 
@@ -268,9 +271,7 @@ def _stretched(mask: Tensor, frames: int) -> Tensor:
     return F.pad(mask, (0, frames - mask.shape[-1]), mode="replicate")
 
 
-def _probabilities(logits: Tensor, model: str, source: str) -> Tensor:
-    """Return (classes,)."""
+def _check_finite(logits: Tensor, model: str, source: str) -> None:
     if not logits.isfinite().all():
         given = f"the model {model!r} gives no finite numbers for {source}"
         raise ModelError(given, fix="check its weights: train it again with a lower learning rate")
-    return logits[0].softmax(0).cpu()

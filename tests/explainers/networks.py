@@ -37,8 +37,11 @@ class Raw(AudioClassifier):
     def features(self, stft: Tensor) -> Tensor:
         return self.spectrogram.inverse(stft, (stft.shape[-1] - 1) * CONFIG.hop_length)[:, None]
 
-    def band_position(self, frequency: Tensor) -> Tensor:
-        return torch.zeros_like(frequency)
+    def bands_to_bins(self) -> Tensor:
+        return torch.eye(self.spectrogram.bins)
+
+    def picture(self, stft: Tensor, features: Tensor) -> Tensor:
+        return stft.abs().log1p()
 
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         first = self.first_relu(self.first(features)).unsqueeze(2)
@@ -63,8 +66,8 @@ class Cue(AudioClassifier):
     def features(self, stft: Tensor) -> Tensor:
         return stft.abs()
 
-    def band_position(self, frequency: Tensor) -> Tensor:
-        return frequency / (RATE / 2) * (self.spectrogram.bins - 1)
+    def bands_to_bins(self) -> Tensor:
+        return torch.eye(self.spectrogram.bins)
 
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         maps = self.relu(features[:, None] * self.rows[None, :, :, None])

@@ -8,7 +8,6 @@ from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
 from earmark.errors import ModelError
 from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig, decoder_for
-from earmark.features.bands import bands_to_bins
 
 SMALL = DecoderConfig(channels=(4, 8))
 PAPER = DecoderConfig(kind="paper", paper_channels=8)
@@ -67,7 +66,10 @@ def test_compact_decoder_can_do_without_the_features(classifier: Cnn14) -> None:
     decoder = decoder_for(classifier, config).eval()
     heard = classifier.hear(classifier.spectrogram(torch.randn(1, 16000)))
     target = torch.tensor([0])
-    masks = [decoder(heard.features + shift, heard.representations, target) for shift in (0, 1)]
+    masks = [
+        decoder(heard.features + shift, heard.representations, target, tuple(heard.features.shape[1:]))
+        for shift in (0, 1)
+    ]
     assert torch.equal(*masks)
 
 
@@ -80,15 +82,14 @@ def test_compact_decoder_holds_its_budget_at_full_size() -> None:
         with FlopCounterMode(display=False) as forward:
             heard = classifier.hear(stft)
         with FlopCounterMode(display=False) as decoding:
-            decoder(heard.features, heard.representations, torch.tensor([0]))
+            decoder(heard.picture, heard.representations, torch.tensor([0]), (513, 431))
     assert decoding.get_total_flops() <= 0.1 * forward.get_total_flops()
 
 
 @pytest.mark.parametrize("scale", ["recipe", "htk", "slaney"])
 def test_warp_puts_a_band_where_its_frequencies_are(scale: str) -> None:
     classifier = Cnn14(Cnn14Config(labels=("a", "b"), width=1 / 16, mel_scale=scale))
-    frequencies = classifier.spectrogram.frequencies()
-    warp = bands_to_bins(classifier.band_position(frequencies), 80)
+    warp = classifier.bands_to_bins()
     assert warp.sum(1).sub(1).abs().max() < 1e-6
     for band in (20, 40, 60, 79):
         # Where the classifier's own triangle of that band is highest.

@@ -21,7 +21,8 @@ from earmark.explainers.lmac.training import (
     make_scenes,
     train_lmac,
 )
-from earmark.features.mel import hz_to_mel, mel_centres, mel_filterbank
+from earmark.features.bands import bands_to_bins
+from earmark.features.mel import mel_filterbank, mel_position
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
 
 RATE = 1600
@@ -40,9 +41,9 @@ class Bands(AudioClassifier):
     def features(self, stft: Tensor) -> Tensor:
         return torch.log1p(self.mel @ stft.abs())
 
-    def band_position(self, frequency: Tensor) -> Tensor:
-        centres = hz_to_mel(mel_centres(16, 0, RATE / 2)[1:-1])
-        return (hz_to_mel(frequency.double()) - centres[0]) / (centres[1] - centres[0])
+    def bands_to_bins(self) -> Tensor:
+        position = mel_position(self.spectrogram.frequencies(), 16, 0, RATE / 2)
+        return bands_to_bins(position, 16)
 
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         low, high = features[:, :8], features[:, 8:]

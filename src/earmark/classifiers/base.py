@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
@@ -23,38 +23,53 @@ class Heard:
         features: what the network ate, (batch, mels, frames).
         logits: (batch, classes).
         representations: the feature maps from shallow to deep.
+        picture: what decoders look at, (batch, bands, frames), see `AudioClassifier.picture`.
     """
 
     features: Tensor
     logits: Tensor
     representations: list[Tensor]
+    picture: Tensor
 
 
 class AudioClassifier(nn.Module, ABC):
     """A classifier seen as waveform → STFT → features → logits, with its inner feature maps in reach.
 
-    A subclass gives `features`, `representations` and `band_position`; the rest follows.
+    A subclass gives `features`, `representations` and `bands_to_bins`; the rest follows.
 
     Args:
         spectrogram: the linear STFT that masks live on; its sample rate is the classifier's.
         labels: class names in the order of the logits.
         seconds: the length of sound it was trained on; shorter clips are padded to it with silence.
+        multi_label: whether several labels may hold at once (sigmoid), or exactly one does (softmax).
 
     Attributes:
         hears_phase: whether `features` needs complex spectra; if not, it takes their magnitudes as well.
+        has_bands: whether the height of its feature maps is frequency; if not, they speak of time alone.
     """
 
-    hears_phase: ClassVar[bool] = True
+    hears_phase: bool = True
+    has_bands: bool = True
 
-    def __init__(self, spectrogram: Spectrogram, labels: tuple[str, ...], seconds: float) -> None:
+    def __init__(
+        self,
+        spectrogram: Spectrogram,
+        labels: tuple[str, ...],
+        seconds: float,
+        multi_label: bool = False,
+    ) -> None:
         super().__init__()
         self.spectrogram = spectrogram
         self.labels = labels
         self.seconds = seconds
+        self.multi_label = multi_label
 
     @abstractmethod
     def features(self, stft: Tensor) -> Tensor:
-        """Turn a complex (batch, bins, frames) into what the network eats, differentiably."""
+        """Turn a complex (batch, bins, frames) into what the network eats, differentiably.
+
+        It is real, (batch, rows, columns): bands and frames, or one row of samples.
+        """
 
     @abstractmethod
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -65,12 +80,48 @@ class AudioClassifier(nn.Module, ABC):
         """
 
     @abstractmethod
-    def band_position(self, frequency: Tensor) -> Tensor:
-        """Return where frequencies in Hz, (bins,), lie among the features' bands: 2.5 is between 2 and 3."""
+    def bands_to_bins(self) -> Tensor:
+        """Return the fixed warp from the picture's bands to linear bins, (bins, bands); rows sum to one.
+
+        See `earmark.features.bands.bands_to_bins`, which makes it of where the bins lie among the bands.
+        """
+
+    def picture(self, stft: Tensor, features: Tensor) -> Tensor:
+        """Return what decoders look at and draw on, (batch, bands, frames).
+
+        These are the features, unless a subclass has none with a frequency and a time axis.
+
+        Args:
+            stft: complex (batch, bins, frames).
+            features: what `features` made of it.
+        """
+        return features
 
     def logits(self, features: Tensor) -> Tensor:
-        """Return (batch, classes) before any softmax."""
+        """Return (batch, classes) before any softmax or sigmoid."""
         return self.representations(features)[0]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return (batch, classes) in [0, 1]; they sum to one unless several labels may hold."""
+        return logits.sigmoid() if self.multi_label else logits.softmax(1)
+
+    def question(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits and the target of the decision that a class takes part in.
+
+        Where one label holds, it is among all classes. Where several may, each label is a yes or no of its
+        own, so the logits become those of (yes, no), whose softmax is the label's sigmoid.
+
+        Args:
+            logits: (batch, classes).
+            target: (batch,).
+
+        Returns:
+            logits, (batch, classes) or (batch, 2), and target, (batch,).
+        """
+        if not self.multi_label:
+            return logits, target
+        yes = logits.gather(1, target[:, None])
+        return torch.cat([yes, torch.zeros_like(yes)], dim=1), torch.zeros_like(target)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Classify (batch, samples) at the classifier's own rate and level; returns (batch, classes)."""
@@ -82,7 +133,8 @@ class AudioClassifier(nn.Module, ABC):
         The sounds must be at a peak of 1, as `forward` has them: see `earmark.features.level`.
         """
         features = self.features(stft)
-        return Heard(features, *self.representations(features))
+        logits, representations = self.representations(features)
+        return Heard(features, logits, representations, self.picture(stft, features))
 
     def frozen(self) -> Self:
         """Return a copy to train something else on: evaluation mode, no gradients for its own weights.

@@ -13,7 +13,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from typing_extensions import Self
 
 from earmark.classifiers.base import AudioClassifier
-from earmark.features.mel import MelScale, hz_to_mel, mel_centres, mel_filterbank
+from earmark.features.bands import bands_to_bins
+from earmark.features.mel import MelScale, mel_filterbank, mel_position
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
 
 # Five halvings of time and mel come before the last block.
@@ -114,11 +115,11 @@ class Cnn14(AudioClassifier):
         """Turn a complex (batch, bins, frames) into log1p mel magnitudes, (batch, mels, frames)."""
         return torch.log1p(self.mel @ stft.abs())
 
-    def band_position(self, frequency: Tensor) -> Tensor:
-        """Return where frequencies in Hz, (bins,), lie among the mel bands."""
-        scale, nyquist = self.config.mel_scale, self.spectrogram.sample_rate / 2
-        centres = hz_to_mel(mel_centres(self.config.n_mels, 0, nyquist, scale)[1:-1], scale)
-        return (hz_to_mel(frequency.double(), scale) - centres[0]) / (centres[1] - centres[0])
+    def bands_to_bins(self) -> Tensor:
+        """See `AudioClassifier.bands_to_bins`; linear bins look up their place among the mel bands."""
+        config, nyquist = self.config, self.spectrogram.sample_rate / 2
+        position = mel_position(self.spectrogram.frequencies(), config.n_mels, 0, nyquist, config.mel_scale)
+        return bands_to_bins(position, config.n_mels)
 
     def frozen(self) -> Self:
         """See `AudioClassifier.frozen`; the batch-norms are folded away, which spares a third of the time."""

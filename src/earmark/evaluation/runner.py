@@ -141,12 +141,11 @@ def score_masks(explainer: Explainer, scene: Scene, mask: Tensor, protocol: Prot
     classifier, target = scene.classifier, scene.target
     features = torch.cat([_seen(explainer, scene, part) for part in (mask, 1 - mask)])
     logits_in, logits_out = classifier.logits(features).chunk(2)
-    heard = scene.heard.logits
-    scores = score(heard, logits_in, logits_out, mask, target, protocol)
-    p, p_in, p_out, p_none = (
-        logits.softmax(1).expand(len(target), -1).gather(1, target[:, None])[:, 0]
-        for logits in (heard, logits_in, logits_out, scene.none)
-    )
+    said = [scene.heard.logits, logits_in, logits_out, scene.none.expand(len(target), -1)]
+    asked = [classifier.question(logits, target) for logits in said]
+    (heard, index), (kept, _), (rest, _) = asked[:3]
+    scores = score(heard, kept, rest, mask, index, protocol)
+    p, p_in, p_out, p_none = (logits.softmax(1).gather(1, index[:, None])[:, 0] for logits, index in asked)
     scores |= {"FF all": p - p_none, "p": p, "p_in": p_in, "p_out": p_out, "target": target}
     return scores if explainer.domain == "features" else scores | _about_source(explainer, scene, mask)
 

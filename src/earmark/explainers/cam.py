@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earmark.explainers.attribution import Canvas, Picture
-from earmark.features.bands import bands_to_bins
 
 Weights = Callable[[Tensor, Tensor], Tensor]
 """Maps and their gradient, (batch, channels, height, width) each, to weights that broadcast with them."""
@@ -40,15 +39,18 @@ def activation_map(canvas: Canvas, picture: Picture, target: Tensor, weights: We
     gradient = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), deepest)[0]
     maps = deepest.detach()
     cam = (weights(maps, gradient) * maps).sum(dim=1).relu()
-    return _spread(cam, canvas, features.shape[1], picture.inputs.shape[1:])
+    if not canvas.classifier.has_bands:
+        cam = cam.mean(dim=1, keepdim=True)
+    return _spread(cam, canvas, picture.inputs.shape[1:])
 
 
-def _spread(cam: Tensor, canvas: Canvas, bands: int, size: torch.Size) -> Tensor:
+def _spread(cam: Tensor, canvas: Canvas, size: torch.Size) -> Tensor:
     """Interpolate (batch, height, width) to the size, (rows, frames), of what is masked."""
-    if canvas.domain == "features":
+    height = cam.shape[1]
+    if canvas.domain == "features" or height == 1:
         return _resize(cam, *size)
-    position = canvas.classifier.band_position(canvas.classifier.spectrogram.frequencies())
-    return bands_to_bins(position, bands).to(cam.device) @ _resize(cam, bands, size[1])
+    warp = canvas.classifier.bands_to_bins().to(cam.device)
+    return warp @ _resize(cam, warp.shape[1], size[1])
 
 
 def _resize(cam: Tensor, rows: int, frames: int) -> Tensor:

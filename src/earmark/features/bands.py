@@ -10,8 +10,8 @@ def bands_to_bins(position: Tensor, bands: int) -> Tensor:
     """Return the fixed warp from a classifier's bands to linear bins, (bins, bands); rows sum to one.
 
     Args:
-        position: (bins,), where each bin lies among the bands, see `AudioClassifier.band_position`; a bin
-            between two bands takes a blend of both, one beyond them all takes the last.
+        position: (bins,), where each bin lies among the bands; a bin between two bands takes a blend of
+            both, one beyond them all takes the last.
         bands: how many there are.
 
     >>> bands_to_bins(torch.tensor([-1.0, 0.25, 1.0]), 2)

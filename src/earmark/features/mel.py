@@ -52,6 +52,19 @@ def mel_centres(n_mels: int, f_min: float, f_max: float, scale: MelScale = "htk"
     return mel_to_hz(mels, scale)
 
 
+def mel_position(
+    frequency: Tensor, n_mels: int, f_min: float, f_max: float, scale: MelScale = "htk"
+) -> Tensor:
+    """Return where frequencies in Hz lie among the centres of a bank's bands: 2.5 is between 2 and 3.
+
+    >>> mel_position(mel_centres(3, 0, 8000), 3, 0, 8000).round(decimals=6).abs().tolist()
+    [1.0, 0.0, 1.0, 2.0, 3.0]
+    """
+    centres = hz_to_mel(mel_centres(n_mels, f_min, f_max, scale)[1:-1], scale)
+    step = hz_to_mel(torch.tensor([f_min, f_max], dtype=torch.float64), scale).diff() / (n_mels + 1)
+    return (hz_to_mel(frequency.double(), scale) - centres[0]) / step
+
+
 def mel_filterbank(
     sample_rate: int,
     n_fft: int,

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from earmark.explainers.base import Domain
+
 
 class DecoderConfig(BaseModel):
     """Which decoder, and what it is fed.
@@ -31,7 +33,7 @@ class DecoderConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["compact", "paper"] = "compact"
-    domain: Literal["stft", "features"] = "stft"
+    domain: Domain = "stft"
     channels: tuple[PositiveInt, ...] = Field((16, 32, 48, 64, 96), min_length=2)
     class_conditional: bool = True
     look_at_features: bool = True
@@ -42,7 +44,7 @@ class Decoder(nn.Module, ABC):
     """Maps representations to mask logits; the mask is their logistic function.
 
     Args:
-        rows: (bins, mels) matrix that carries logits from the features' rows to those of the mask,
+        rows: (bins, bands) matrix that carries logits from the picture's bands to the mask's bins,
             or None where the mask lives on the features.
     """
 
@@ -52,23 +54,37 @@ class Decoder(nn.Module, ABC):
         super().__init__()
         self.register_buffer("rows", rows, persistent=False)
 
-    def forward(self, features: Tensor, representations: Sequence[Tensor], target: Tensor) -> Tensor:
+    def forward(
+        self,
+        picture: Tensor,
+        representations: Sequence[Tensor],
+        target: Tensor,
+        size: tuple[int, int],
+        domain: Domain = "stft",
+    ) -> Tensor:
         """Return mask logits.
 
         Args:
-            features: (batch, mels, frames), what the classifier ate.
-            representations: its feature maps, from shallow to deep, each (batch, channels, height, width).
+            picture: (batch, bands, frames), see `AudioClassifier.picture`.
+            representations: the feature maps, from shallow to deep, each (batch, channels, height, width).
             target: (batch,), the classes to explain.
+            size: rows and frames of what the mask is laid on.
+            domain: whether that is the STFT, whose bins look up their bands, or the features.
 
         Returns:
-            (batch, bins, frames), or (batch, mels, frames) where the mask lives on the features.
+            (batch, rows, frames).
         """
-        logits = self.on_features(features, representations, target)
-        return logits if self.rows is None else self.rows @ logits
+        logits = self.on_picture(picture, representations, target)
+        if domain == "stft" and self.rows is not None:
+            logits = self.rows @ logits
+        if logits.shape[1:] == size:
+            return logits
+        # A classifier may cut time into frames of its own.
+        return F.interpolate(logits[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
     @abstractmethod
-    def on_features(self, features: Tensor, representations: Sequence[Tensor], target: Tensor) -> Tensor:
-        """Return mask logits at the features' own resolution, (batch, mels, frames)."""
+    def on_picture(self, picture: Tensor, representations: Sequence[Tensor], target: Tensor) -> Tensor:
+        """Return mask logits at the picture's own resolution, (batch, bands, frames)."""
 
 
 def make_decoder(
@@ -88,9 +104,9 @@ def make_decoder(
 
 
 class CompactDecoder(Decoder):
-    """A small U-Net at the features' resolution.
+    """A small U-Net at the picture's resolution.
 
-    Going down it reads the features; at each level the classifier's representations of about that
+    Going down it reads the picture; at each level the classifier's representations of about that
     size are added through 1×1 convolutions; the class to explain scales and shifts every level on
     the way up. All of it works for any number of rows and frames.
     """
@@ -119,10 +135,10 @@ class CompactDecoder(Decoder):
         )
         self.head = nn.Conv2d(levels[0], 1, 1)
 
-    def on_features(self, features: Tensor, representations: Sequence[Tensor], target: Tensor) -> Tensor:
+    def on_picture(self, picture: Tensor, representations: Sequence[Tensor], target: Tensor) -> Tensor:
         """See `Decoder`."""
         condition = target if self.classes > 1 else torch.zeros_like(target)
-        maps = features.unsqueeze(1)
+        maps = picture.unsqueeze(1)
         levels = [self.stem(maps if self.look_at_features else torch.zeros_like(maps))]
         for level, down in enumerate(self.down, start=1):
             maps = down(levels[-1])
@@ -145,7 +161,7 @@ class PaperDecoder(Decoder):
     """Transposed convolutions over the four deepest representations, U-Net-like (Figure 5).
 
     Each convolution doubles both axes; the next shallower representation is added to what comes out.
-    The result is resized to the features' resolution, so that any number of frames works, which the
+    The result is resized to the picture's resolution, so that any number of frames works, which the
     recipe's own decoder does not allow.
     """
 
@@ -162,7 +178,7 @@ class PaperDecoder(Decoder):
         )
         self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
-    def on_features(self, features: Tensor, representations: Sequence[Tensor], target: Tensor) -> Tensor:
+    def on_picture(self, picture: Tensor, representations: Sequence[Tensor], target: Tensor) -> Tensor:
         """See `Decoder`; the class is not looked at, as in the paper."""
         deepest = list(reversed(representations[-4:]))
         maps = self.entry(deepest[0])
@@ -171,7 +187,7 @@ class PaperDecoder(Decoder):
                 inner = self.laterals[index](deepest[index + 1])
                 maps = _resize(maps, inner) + inner
             maps = up(maps)
-        return self.head(_resize(maps, features)).squeeze(1)
+        return self.head(_resize(maps, picture)).squeeze(1)
 
 
 class _Residual(nn.Module):

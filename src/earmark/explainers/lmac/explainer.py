@@ -5,14 +5,12 @@ from __future__ import annotations
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
-from torch.nn import functional as F
 from typing_extensions import Self
 
 from earmark.classifiers.base import AudioClassifier, Heard
 from earmark.errors import ModelError
 from earmark.explainers.base import Domain, Explainer, register
 from earmark.explainers.lmac.decoder import Decoder, DecoderConfig, make_decoder
-from earmark.features.bands import bands_to_bins
 from earmark.features.masking import MaskScale
 
 
@@ -67,12 +65,9 @@ class Lmac(Explainer):
         """See `Explainer.masks`."""
         with torch.no_grad():
             heard = heard or self.classifier.hear(stft)
-            draw = self.decoder.on_features if self.domain == "features" else self.decoder
-            mask = torch.sigmoid(draw(heard.features, heard.representations, target))
-            if self.domain == "features" or mask.shape[-1] == stft.shape[-1]:
-                return mask
-            # A classifier may cut time into frames of its own.
-            return F.interpolate(mask, stft.shape[-1], mode="linear", align_corners=False)
+            rows, frames = (stft if self.domain == "stft" else heard.features).shape[1:]
+            inside = heard.picture, heard.representations, target
+            return torch.sigmoid(self.decoder(*inside, (rows, frames), self.domain))
 
 
 @torch.no_grad()
@@ -84,8 +79,6 @@ def decoder_for(classifier: AudioClassifier, config: DecoderConfig) -> Decoder:
     silence = torch.zeros(1, round(classifier.seconds * spectrogram.sample_rate), device=device)
     heard = classifier.eval().hear(spectrogram(silence))
     classifier.train(training)
-    rows = None
-    if config.domain == "stft":
-        rows = bands_to_bins(classifier.band_position(spectrogram.frequencies()), heard.features.shape[1])
+    rows = classifier.bands_to_bins() if config.domain == "stft" else None
     channels = [maps.shape[1] for maps in heard.representations]
     return make_decoder(config, channels, len(classifier.labels), rows).to(device)

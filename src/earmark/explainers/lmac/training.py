@@ -136,7 +136,9 @@ class LmacStep(nn.Module):
         with torch.no_grad():
             heard = classifier.hear(stft)
         target = torch.where(other, labels[:, 1], heard.logits.argmax(1))
-        logits = self.decoder(heard.features, heard.representations, target)
+        size = self._seen(stft, heard).shape
+        inside = heard.picture, heard.representations, target
+        logits = self.decoder(*inside, (size[1], size[2]), self.domain)
         mask = torch.sigmoid(logits)
         # An area that was asked for is no virtue of the mask.
         losses = {"area": (mask.mean(dim=(1, 2)) * (area == 0)).mean()}
@@ -166,9 +168,10 @@ class LmacStep(nn.Module):
         else:
             features = both * masks
         logits_in, logits_out = classifier.logits(features).chunk(2)
+        kind = self.objective.out_loss
         return {
-            "in": mask_in_loss(logits_in, target).mean(),
-            "out": mask_out_loss(logits_out, target, self.objective.out_loss).mean(),
+            "in": mask_in_loss(*classifier.question(logits_in, target)).mean(),
+            "out": mask_out_loss(*classifier.question(logits_out, target), kind).mean(),
         }
 
     def _seen(self, stft: Tensor, heard: Heard) -> Tensor:

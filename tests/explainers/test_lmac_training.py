@@ -124,10 +124,10 @@ def test_losses_do_not_depend_on_the_batch_size(clips: Clips) -> None:
     step = LmacStep(explainer, ObjectiveConfig(), GuidanceConfig(kind="paper")).eval()
     source, interferer = clips.waveform[:8], 0.5 * clips.waveform[8:]
     labels = torch.stack([clips.labels[:8], clips.labels[8:]], 1)
-    other, area = torch.zeros(8, dtype=torch.bool), torch.zeros(8)
-    whole = step(source, interferer, labels, other, area)
+    asked, area = torch.full((8,), -1), torch.zeros(8)
+    whole = step(source, interferer, labels, asked, area)
     halves = [
-        step(*(part[half] for part in (source, interferer, labels, other, area)))
+        step(*(part[half] for part in (source, interferer, labels, asked, area)))
         for half in (slice(0, 4), slice(4, 8))
     ]
     for name, value in whole.items():
@@ -137,9 +137,9 @@ def test_losses_do_not_depend_on_the_batch_size(clips: Clips) -> None:
 def test_loss_is_the_weighted_sum_of_equation_2(clips: Clips) -> None:
     explainer = Lmac(Bands().eval(), LmacConfig(decoder=DecoderConfig(channels=(4, 8))))
     step = LmacStep(explainer, ObjectiveConfig(mask_in=4, mask_out=0.2, sparsity=6.4)).eval()
-    source, none = clips.waveform[:1], torch.zeros(1)
+    source = clips.waveform[:1]
     labels = torch.tensor([[0, -1]])
-    losses = step(source, torch.zeros_like(source), labels, none.bool(), none)
+    losses = step(source, torch.zeros_like(source), labels, torch.tensor([-1]), torch.zeros(1))
     stft = explainer.classifier.spectrogram(source)
     mask = explainer.masks(stft, torch.tensor([0]))
     logits = [explainer.classifier.logits(explainer.classifier.features(m * stft)) for m in (mask, 1 - mask)]
@@ -166,17 +166,41 @@ def test_batches_hold_what_was_asked_for(clips: Clips) -> None:
     batches = [
         torch.cat(parts) for parts in zip(*make_scenes(clips, settings, torch.Generator().manual_seed(0)))
     ]
-    source, interferer, labels, other, _ = batches
+    source, interferer, labels, asked, _ = batches
     assert len(source) == 20 * 16
     alone = interferer.abs().amax(1) == 0
     mixed = labels[:, 1] >= 0
     assert alone.float().mean().item() == pytest.approx(0.3, abs=0.08)
     assert mixed.float().mean().item() == pytest.approx(0.4, abs=0.08)
     assert (labels[mixed, 0] != labels[mixed, 1]).all()
-    assert not (other & ~mixed).any()
+    assert not ((asked >= 0) & ~mixed).any()
+    assert ((asked == labels[:, 1]) | (asked == -1))[mixed].all()
     ratio = 10 * torch.log10(source.square().sum(1) / interferer.square().sum(1))[mixed]
     assert 2 - 1e-3 <= ratio.min() <= ratio.max() <= 3 + 1e-3
     assert (source + interferer).abs().amax() <= 1 + 1e-5
+
+
+def test_classes_that_are_not_there_are_asked_for_and_their_masks_emptied(clips: Clips) -> None:
+    three = Clips(clips.waveform, torch.arange(16) % 3, [])
+    settings = recipe(scenes={"noise": 0.0, "other_class": 0.0, "absent": 0.4, "passes": 20})
+    batches = make_scenes(three, settings, torch.Generator().manual_seed(0))
+    _, _, labels, asked, area = (torch.cat(parts) for parts in zip(*batches))
+    missing = asked >= 0
+    assert missing.float().mean().item() == pytest.approx(0.4, abs=0.08)
+    assert not (labels == asked[:, None])[missing].any()
+    assert not area[missing].any()
+
+    explainer = Lmac(Bands().eval(), LmacConfig(decoder=DecoderConfig(channels=(4, 8))))
+    step = LmacStep(explainer, ObjectiveConfig(absent=3.0)).eval()
+    source = clips.waveform[:1]
+    stft = explainer.classifier.spectrogram(source)
+    batch = source, torch.zeros_like(source), torch.tensor([[0, -1]]), torch.tensor([1]), torch.zeros(1)
+    losses = step(*batch)
+    mask = explainer.masks(stft, torch.tensor([1]))
+    energy = (mask * stft.abs()).square().sum() / stft.abs().square().sum() + mask.mean()
+    assert losses["in"] == losses["out"] == 0
+    assert losses["absent"].item() == pytest.approx(energy.item(), rel=1e-4)
+    assert losses["loss"].item() == pytest.approx((6.4 * mask.mean() + 3 * energy).item(), rel=1e-4)
 
 
 def test_hiss_is_white_and_as_frequent_as_asked_for() -> None:

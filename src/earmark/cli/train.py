@@ -259,11 +259,11 @@ def _new_lmac(network: AudioClassifier, recipe: LmacRecipe, before: Lmac | None)
 
 def _scorer(explainer: Lmac, clips: Clips, recipe: LmacRecipe) -> Callable[[], Row]:
     """Return what scores an epoch: the mean scores on mixtures of the validation clips, always the same."""
-    from earmark.evaluation.protocol import mixtures
     from earmark.evaluation.runner import mean_scores, score_sounds
+    from earmark.evaluation.targets import score_targets, two_classes
 
     # Other mixtures than those that an evaluation makes by default: what chose the epoch must not judge it.
-    sounds = mixtures(clips.waveform, clips.labels, per_clip=1, seed=1)
+    sounds, classes = two_classes(clips.waveform, clips.labels, per_clip=1, snr_db=3.0, seed=1)
 
     def score() -> Row:
         scores = score_sounds(explainer, sounds, (None, *recipe.areas), recipe.loop.batch_size)
@@ -271,6 +271,9 @@ def _scorer(explainer: Lmac, clips: Clips, recipe: LmacRecipe) -> Callable[[], R
         for area, binary in scores.items():
             means = mean_scores(binary)
             row |= {f"{name} {area:g}": means[name] for name in ("AI", "AD", "AG", "FF", "Fid-In")}
+        if recipe.scenes.absent and explainer.domain == "stft":
+            empty = score_targets(explainer, sounds, classes, recipe.loop.batch_size)["absent energy"]
+            row["absent energy"] = float(empty.mean())
         return row
 
     return score

@@ -21,6 +21,7 @@ class ObjectiveConfig(BaseModel):
         out_loss: "cross_entropy" subtracts the masked-out cross-entropy, as in eq. 2, which has no
             lower end; "bounded" adds -log(1 - p_out), which stops at 0 when the class is gone.
         sparsity: λ_s, of the mask's mean, in clips whose area is not given.
+        absent: of the energy that is kept for a class that is not there, see `kept_energy`.
         area_share: the share of clips whose mask is fitted to an area drawn for it, see `area_mask`.
         area_range: between which shares of the bins that area is drawn, log-uniformly.
     """
@@ -31,6 +32,7 @@ class ObjectiveConfig(BaseModel):
     mask_out: NonNegativeFloat = 0.2
     out_loss: OutLoss = "cross_entropy"
     sparsity: NonNegativeFloat = 6.4
+    absent: NonNegativeFloat = 0.0
     area_share: float = Field(0.0, ge=0, le=1)
     area_range: tuple[float, float] = (0.03, 0.6)
 
@@ -69,6 +71,21 @@ def mask_out_loss(logits_out: Tensor, target: Tensor, kind: OutLoss = "cross_ent
     # log(1 - p) as the difference of two logsumexps: exact where p is close to 1.
     others = logits_out.scatter(1, target[:, None], -torch.inf)
     return torch.logsumexp(logits_out, 1) - torch.logsumexp(others, 1)
+
+
+def kept_energy(mask: Tensor, sound: Tensor) -> Tensor:
+    """Return the share of a sound's energy that a mask keeps, plus the mask's mean, (batch,) in [0, 2].
+
+    Args:
+        mask: (batch, bins, frames) in [0, 1].
+        sound: the same shape, complex or not, what the mask is laid on.
+
+    >>> kept_energy(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[3.0, 1.0]]]))  # 9 / 10 + 1 / 2
+    tensor([1.4000])
+    """
+    power = sound.abs().square()
+    whole = power.sum(dim=(1, 2)).clamp_min(torch.finfo(power.dtype).tiny)
+    return (mask.square() * power).sum(dim=(1, 2)) / whole + mask.mean(dim=(1, 2))
 
 
 def area_mask(logits: Tensor, area: Tensor, softness: float = 0.3) -> Tensor:

@@ -19,7 +19,13 @@ from earmark.data.noise import random_noise
 from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac
 from earmark.explainers.lmac.guidance import GuidanceConfig, binarised, guidance_loss, similarity
-from earmark.explainers.lmac.objective import ObjectiveConfig, area_mask, mask_in_loss, mask_out_loss
+from earmark.explainers.lmac.objective import (
+    ObjectiveConfig,
+    area_mask,
+    kept_energy,
+    mask_in_loss,
+    mask_out_loss,
+)
 from earmark.features.level import peak_of
 from earmark.features.masking import MaskScale, apply_mask
 from earmark.training.loop import Job, LoopSettings, Row, fit, in_batches
@@ -39,6 +45,7 @@ class Scenes(BaseModel):
         noise_db: range of the signal-to-noise ratio.
         gain_db: clips are lowered by up to this.
         other_class: share of mixtures for which the interferer's class is explained, whatever was decided.
+        absent: share of the clips for which a class is asked that is not in them; its mask should be empty.
         passes: how often an epoch goes through the clips.
     """
 
@@ -51,6 +58,7 @@ class Scenes(BaseModel):
     noise_db: tuple[float, float] = (-3.0, 10.0)
     gain_db: float = Field(-6.0, le=0)
     other_class: float = Field(0.2, ge=0, le=1)
+    absent: float = Field(0.0, ge=0, le=1)
     passes: PositiveInt = 2
 
     @model_validator(mode="after")
@@ -119,7 +127,7 @@ class LmacStep(nn.Module):
         self._frozen = (explainer.classifier.frozen(), before)
 
     def forward(
-        self, source: Tensor, interferer: Tensor, labels: Tensor, other: Tensor, area: Tensor
+        self, source: Tensor, interferer: Tensor, labels: Tensor, asked: Tensor, area: Tensor
     ) -> dict[str, Tensor]:
         """Compute the losses.
 
@@ -127,7 +135,7 @@ class LmacStep(nn.Module):
             source: (batch, samples).
             interferer: (batch, samples), zero where there is none.
             labels: (batch, 2), the classes of source and interferer, -1 for what has none.
-            other: (batch,) bool, where the interferer's class is to be explained.
+            asked: (batch,), the classes to explain, -1 for what the classifier decides.
             area: (batch,), the area of the mask, 0 where it is free.
         """
         classifier, _ = self._frozen
@@ -135,7 +143,8 @@ class LmacStep(nn.Module):
         stft = clean[: len(source)] + clean[len(source) :]
         with torch.no_grad():
             heard = classifier.hear(stft)
-        target = torch.where(other, labels[:, 1], heard.logits.argmax(1))
+        target = torch.where(asked >= 0, asked, heard.logits.argmax(1))
+        there = ((asked < 0) | (labels == asked[:, None]).any(1)).to(area.dtype)
         size = self._seen(stft, heard).shape
         inside = heard.picture, heard.representations, target
         logits = self.decoder(*inside, (size[1], size[2]), self.domain)
@@ -148,19 +157,23 @@ class LmacStep(nn.Module):
                 if self.domain == "stft" and not classifier.hears_phase
                 else self._seen(stft, heard)
             )
-            losses |= self._faithfulness(seen, _fitted(logits, mask, area), target)
+            losses |= self._faithfulness(seen, _fitted(logits, mask, area), target, there)
         if self.guidance.kind != "none":
             losses["guide"] = self._guide(stft, clean, mask, heard, target, labels)
+        if self.objective.absent:
+            losses["absent"] = (kept_energy(mask, self._seen(stft, heard)) * (1 - there)).mean()
         weights = {
             "area": self.objective.sparsity,
             "in": self.objective.mask_in,
             "out": self.objective.mask_out,
             "guide": self.guidance.weight,
+            "absent": self.objective.absent,
         }
         total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         return {"loss": total, **losses}
 
-    def _faithfulness(self, seen: Tensor, mask: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def _faithfulness(self, seen: Tensor, mask: Tensor, target: Tensor, there: Tensor) -> dict[str, Tensor]:
+        """Return the losses of eq. 1, over the clips whose class is there."""
         classifier, _ = self._frozen
         both, masks = torch.cat([seen, seen]), torch.cat([mask, 1 - mask])
         if self.domain == "stft":
@@ -170,8 +183,8 @@ class LmacStep(nn.Module):
         logits_in, logits_out = classifier.logits(features).chunk(2)
         kind = self.objective.out_loss
         return {
-            "in": mask_in_loss(*classifier.question(logits_in, target)).mean(),
-            "out": mask_out_loss(*classifier.question(logits_out, target), kind).mean(),
+            "in": (mask_in_loss(*classifier.question(logits_in, target)) * there).mean(),
+            "out": (mask_out_loss(*classifier.question(logits_out, target), kind) * there).mean(),
         }
 
     def _seen(self, stft: Tensor, heard: Heard) -> Tensor:
@@ -241,13 +254,15 @@ def criterion(row: Row, mean_limit: float = 0.25) -> float:
     """Return the figure whose highest epoch is kept: faithful on mixtures, and about the right source.
 
     (AI − AD + AG) / 100 + FF + Fid-In + SI-SDR improvement / 10 dB + energy share, less ten times
-    what the mean of the mask exceeds its limit. Masks on features cannot be heard: they go without the
+    what the mean of the mask exceeds its limit, and five times the energy that is kept for classes that are
+    not there, where that was scored. Masks on features cannot be heard: they go without the
     two that speak of sound. Where binary masks were scored, the mean of their first five terms is added.
     """
     audible = row.get("SI-SDRi", 0.0) / 10 + row.get("share", 0.0)
     binary = [_faithful(row, name.removeprefix("AI")) for name in row if name.startswith("AI ")]
     ranked = sum(binary) / len(binary) if binary else 0.0
-    return _faithful(row) + audible + ranked - 10 * max(0.0, row["MM"] - mean_limit)
+    empty = 5 * row.get("absent energy", 0.0)
+    return _faithful(row) + audible + ranked - 10 * max(0.0, row["MM"] - mean_limit) - empty
 
 
 def _faithful(row: Row, at: str = "") -> float:
@@ -282,8 +297,14 @@ def _batch(clips: Clips, index: Tensor, recipe: LmacRecipe, generator: torch.Gen
     interferer = torch.where(alone[:, None], 0, interferer)
     labels[:, 1] = torch.where(alone | noisy, -1, labels[:, 1])
     other = (torch.rand(count, generator=generator) < scenes.other_class) & (labels[:, 1] >= 0)
+    asked = torch.where(other, labels[:, 1], -1)
     source, interferer = _levelled(source, interferer, scenes.gain_db, generator)
-    return source, interferer, labels, other, _areas(count, recipe.objective, generator)
+    area = _areas(count, recipe.objective, generator)
+    if scenes.absent:
+        missing = torch.rand(count, generator=generator) < scenes.absent
+        asked = torch.where(missing, absent_class(clips.labels, labels, generator), asked)
+        area = torch.where(missing, 0, area)
+    return source, interferer, labels, asked, area
 
 
 def _with_hiss(noise: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -298,6 +319,20 @@ def other_class(labels: Tensor, index: Tensor, generator: torch.Generator) -> Te
     """Draw for each clip of ``index`` another one whose class differs, (batch,)."""
     differs = (labels[None] != labels[index][:, None]).float()
     return torch.multinomial(differs, 1, generator=generator).squeeze(1)
+
+
+def absent_class(known: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw for each clip a class of the data that is not in it, (batch,); -1 where there is none.
+
+    Args:
+        known: the classes of all clips.
+        labels: (batch, 2), those of each clip, -1 for none.
+        generator: of the draw.
+    """
+    classes = known.unique()
+    free = (classes[None, :, None] != labels[:, None]).all(2)
+    drawn = torch.multinomial(free + 1e-9, 1, generator=generator)[:, 0]
+    return torch.where(free.any(1), classes[drawn], -1)
 
 
 def _levelled(

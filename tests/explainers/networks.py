@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earmark.classifiers.base import AudioClassifier
 from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
+from earmark.classifiers.wrap import wrap
+from earmark.features.front_ends import LogMel, Mfcc
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
 
 RATE = 4000
@@ -82,7 +87,134 @@ class Functional(Cue):
         return maps.mean((2, 3)), [maps]
 
 
-NETWORKS = {"cnn14": cnn14, "raw": Raw, "cue": Cue}
+def wrapped(network: nn.Module, **settings: Any) -> AudioClassifier:
+    """Wrap a network of seeded random weights for three classes of half a second."""
+    return wrap(network, sample_rate=RATE, labels=("a", "b", "c"), seconds=0.5, **settings)
+
+
+def conv1d() -> AudioClassifier:
+    """Make a 1-D CNN over waveforms."""
+    torch.manual_seed(0)
+    layers = nn.Conv1d(1, 8, 32, 8), nn.ReLU(), nn.Conv1d(8, 8, 8, 4), nn.ReLU(inplace=True)
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3))
+    return wrapped(network, layout="b1t")
+
+
+class Recurrent(nn.Module):
+    """A GRU over frames; the mean of what it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(12, 8, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.head(self.rnn(frames)[0].mean(1))
+
+
+def recurrent() -> AudioClassifier:
+    torch.manual_seed(0)
+    return wrapped(Recurrent(), takes=Mfcc(12, LogMel(24, floor=1e-4)), layout="btf")
+
+
+class OwnFrontEnd(nn.Module):
+    """Makes its own spectrogram, works in place, adds a shortcut, and returns a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(128))
+        self.first = nn.Conv2d(1, 8, 3, 2, 1)
+        self.second = nn.Conv2d(8, 8, 3, 1, 1)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, sound: Tensor) -> dict[str, Tensor]:
+        spectrum = torch.stft(sound, 128, 64, window=self.window, return_complex=True)
+        first = torch.relu_(self.first(spectrum.abs().log1p()[:, None]))
+        second = self.norm(self.second(first))
+        second += first
+        return {"logits": self.head(torch.relu_(second).mean((2, 3)))}
+
+
+def own_front_end() -> AudioClassifier:
+    torch.manual_seed(0)
+    return wrapped(OwnFrontEnd(), output="logits")
+
+
+def image() -> AudioClassifier:
+    """Make a CNN for pictures of one size, time down."""
+    torch.manual_seed(0)
+    layers = (
+        nn.Conv2d(1, 4, 5, 2),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 8, 3),
+    )
+    network = nn.Sequential(*layers, nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8 * 5 * 13, 3))
+    return wrapped(network, takes="magnitude", layout="b1tf", spectrogram=CONFIG)
+
+
+class Patches(nn.Module):
+    """A small transformer over patches of a log-mel spectrogram, with a class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(1, 16, 8, 8)
+        self.token = nn.Parameter(torch.zeros(1, 1, 16))
+        self.place = nn.Parameter(torch.randn(1, 13, 16))
+        block = (nn.TransformerEncoderLayer(16, 2, 32, 0.1, "gelu", batch_first=True) for _ in range(3))
+        self.blocks = nn.ModuleList(block)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        patches = self.patch(picture).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(patches), -1, -1), patches], 1) + self.place
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(tokens[:, 0])
+
+
+def patches() -> AudioClassifier:
+    torch.manual_seed(0)
+    return wrapped(Patches(), takes=LogMel(24, log="log1p"), layout="b1ft", spectrogram=CONFIG)
+
+
+def many_labels() -> AudioClassifier:
+    """Make a network whose labels may hold at once."""
+    torch.manual_seed(0)
+    layers = nn.Conv1d(24, 8, 3), nn.ReLU(), nn.Conv1d(8, 8, 3), nn.ReLU()
+    network = nn.Sequential(*layers, nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(8, 3))
+    return wrapped(network, takes=LogMel(24, log="log1p"), multi_label=True)
+
+
+def complex_spectra() -> AudioClassifier:
+    """Make a network of complex spectra."""
+
+    class Complex(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = nn.Conv2d(1, 4, 3, 2, 1, dtype=torch.complex64)
+            self.real = nn.Conv2d(4, 4, 3)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, spectrum: Tensor) -> Tensor:
+            return self.head(self.real(self.mix(spectrum[:, None]).abs()).relu().mean((2, 3)))
+
+    torch.manual_seed(0)
+    return wrapped(Complex(), takes="complex")
+
+
+WRAPPED = {
+    "1-D CNN": conv1d,
+    "recurrent": recurrent,
+    "own front end": own_front_end,
+    "image": image,
+    "patches": patches,
+    "many labels": many_labels,
+    "complex spectra": complex_spectra,
+}
+NETWORKS: dict[str, Callable[[], AudioClassifier]] = {"cnn14": cnn14, "raw": Raw, "cue": Cue, **WRAPPED}
 
 
 def noise(clips: int = 3) -> Tensor:

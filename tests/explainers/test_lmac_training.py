@@ -1,14 +1,15 @@
 """L-MAC's training on a toy whose right answer is known, and its batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from earmark.classifiers.base import AudioClassifier
 from earmark.classifiers.training import Clips
+from earmark.classifiers.wrap import wrap
 from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
 from earmark.explainers.lmac.guidance import GuidanceConfig
@@ -52,6 +53,29 @@ class Bands(AudioClassifier):
         return logits, [pooled]
 
 
+class Filters(nn.Module):
+    """The same by two filters of the waveform."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        place = torch.arange(-32, 33)
+        low = torch.sinc(0.5 * place) * torch.hann_window(65, periodic=False)
+        filters = torch.stack([low / low.sum(), (place == 0).float() - low / low.sum()])
+        self.filters = nn.Conv1d(1, 2, 65, padding=32, bias=False)
+        self.filters.weight = nn.Parameter(filters[:, None].float())
+        self.rectifier = nn.ReLU()
+        self.pool = nn.AvgPool1d(32)
+
+    def forward(self, sound: Tensor) -> Tensor:
+        return 20 * self.pool(self.rectifier(self.filters(sound))).mean(2)
+
+
+def filters() -> AudioClassifier:
+    config = SpectrogramConfig(sample_rate=RATE, n_fft=64, win_length=64, hop_length=32)
+    labels = ("low", "high")
+    return wrap(Filters(), sample_rate=RATE, labels=labels, seconds=0.5, layout="b1t", spectrogram=config)
+
+
 @pytest.fixture
 def clips() -> Clips:
     generator = torch.Generator().manual_seed(0)
@@ -72,9 +96,11 @@ def recipe(**changes: object) -> LmacRecipe:
     return LmacRecipe.model_validate(settings | changes)
 
 
-def train(clips: Clips, settings: LmacRecipe, folder: Path) -> Lmac:
+def train(
+    clips: Clips, settings: LmacRecipe, folder: Path, make: Callable[[], AudioClassifier] = Bands
+) -> Lmac:
     torch.manual_seed(0)
-    explainer = Lmac(Bands().eval(), LmacConfig(decoder=settings.decoder))
+    explainer = Lmac(make().eval(), LmacConfig(decoder=settings.decoder))
     scores = dict.fromkeys(("AI", "AD", "AG", "FF", "Fid-In", "SI-SDRi", "share", "MM"), 0.0)
     counter: Iterator[int] = iter(range(100))
     train_lmac(explainer, clips, settings, folder, lambda: scores | {"AI": float(next(counter))})
@@ -86,9 +112,11 @@ def toy_recipe(guided: bool, domain: str) -> LmacRecipe:
     return recipe(guidance=guidance, decoder={"channels": (8, 8), "domain": domain})
 
 
-@pytest.mark.parametrize("guided", [False, True])
-def test_it_finds_the_band_that_decided(clips: Clips, tmp_path: Path, guided: bool) -> None:
-    explainer = train(clips, toy_recipe(guided, "stft"), tmp_path)
+@pytest.mark.parametrize(("guided", "make"), [(False, Bands), (True, Bands), (False, filters)])
+def test_it_finds_the_band_that_decided(
+    clips: Clips, tmp_path: Path, guided: bool, make: Callable[[], AudioClassifier]
+) -> None:
+    explainer = train(clips, toy_recipe(guided, "stft"), tmp_path, make)
     mixture = clips.waveform[:4] + 0.7 * clips.waveform[8:12]
     stft = explainer.classifier.spectrogram(mixture)
     target = explainer.classifier.hear(stft).logits.argmax(1)

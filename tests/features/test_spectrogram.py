@@ -1,5 +1,6 @@
 """The STFT and its inverse."""
 
+import librosa
 import numpy as np
 import pytest
 import torch
@@ -7,12 +8,19 @@ from pydantic import ValidationError
 
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
 
+HANN = SpectrogramConfig(
+    sample_rate=32000, n_fft=1024, win_length=1024, hop_length=320, window="hann", pad="reflect"
+)
 
+
+@pytest.mark.parametrize("config", [SpectrogramConfig(), HANN], ids=["hamming", "hann"])
 @pytest.mark.parametrize("samples", [1, 185, 186, 800, 929, 930, 1115, 16000, 79980, 80000, 80165])
-def test_inverse_returns_every_sample(samples: int) -> None:
+def test_inverse_returns_every_sample(samples: int, config: SpectrogramConfig) -> None:
     waveform = torch.randn(2, samples, generator=torch.Generator().manual_seed(samples))
-    spectrogram = Spectrogram()
-    back = spectrogram.inverse(spectrogram(waveform), samples)
+    spectrogram = Spectrogram(config)
+    stft = spectrogram(waveform)
+    assert stft.shape == (2, 513, spectrogram.frames(samples))
+    back = spectrogram.inverse(stft, samples)
     assert back.shape == waveform.shape
     assert (back - waveform).abs().max() < 1e-5
 
@@ -44,6 +52,27 @@ def test_tone_lies_in_its_bin() -> None:
     assert Spectrogram().frequencies()[magnitude.argmax()] == 1000
 
 
-def test_hop_that_leaves_gaps_is_refused() -> None:
+@pytest.mark.parametrize("settings", [{"hop_length": 200}, {"window": "hann"}, {"win_length": 1025}])
+def test_hop_that_leaves_gaps_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="hop_length"):
-        SpectrogramConfig(hop_length=200)
+        SpectrogramConfig(**settings)
+
+
+@pytest.mark.parametrize("samples", [600, 1280, 3199])
+def test_equals_librosa_with_a_mirror_at_the_ends(samples: int) -> None:
+    waveform = torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
+    theirs = librosa.stft(waveform[0].numpy(), n_fft=1024, hop_length=320, window="hann", pad_mode="reflect")
+    assert np.abs(Spectrogram(HANN)(waveform)[0].numpy() - theirs).max() < 1e-4
+
+
+@pytest.mark.parametrize("hop", [460, 461])
+def test_the_longest_hop_of_a_hann_window(hop: int) -> None:
+    settings = {"n_fft": 1024, "win_length": 1024, "hop_length": hop, "window": "hann"}
+    if hop > 460:
+        with pytest.raises(ValidationError, match=r"0\.45"):
+            SpectrogramConfig(**settings)
+        return
+    spectrogram = Spectrogram(SpectrogramConfig(**settings))
+    for samples in (hop * 9 - 1, hop * 9, hop * 9 + 1):
+        waveform = torch.rand(1, samples, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        assert (spectrogram.inverse(spectrogram(waveform), samples) - waveform).abs().max() < 1e-5

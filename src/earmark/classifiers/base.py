@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from earmark.errors import ModelError
-from earmark.features.level import peak_normalise
+from earmark.features.level import peak_of
 from earmark.features.spectrogram import Spectrogram
 
 
@@ -46,10 +46,12 @@ class AudioClassifier(nn.Module, ABC):
     Attributes:
         hears_phase: whether `features` needs complex spectra; if not, it takes their magnitudes as well.
         has_bands: whether the height of its feature maps is frequency; if not, they speak of time alone.
+        peak_normalised: whether it hears every sound at a peak of 1, or at its own level.
     """
 
     hears_phase: bool = True
     has_bands: bool = True
+    peak_normalised: bool = True
 
     def __init__(
         self,
@@ -124,13 +126,13 @@ class AudioClassifier(nn.Module, ABC):
         return torch.cat([yes, torch.zeros_like(yes)], dim=1), torch.zeros_like(target)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Classify (batch, samples) at the classifier's own rate and level; returns (batch, classes)."""
-        return self.logits(self.features(self.spectrogram(peak_normalise(waveform))))
+        """Classify (batch, samples) at the classifier's own rate; returns (batch, classes)."""
+        return self.logits(self.features(self.spectrogram(waveform / self.level(waveform))))
 
     def hear(self, stft: Tensor) -> Heard:
         """Run the network once on a complex (batch, bins, frames) and keep what it saw and made.
 
-        The sounds must be at a peak of 1, as `forward` has them: see `earmark.features.level`.
+        The sounds must have been divided by their `level`, as `forward` has them.
         """
         features = self.features(stft)
         logits, representations = self.representations(features)
@@ -142,6 +144,15 @@ class AudioClassifier(nn.Module, ABC):
         A subclass may return one that gives the same in less time.
         """
         return copy.deepcopy(self).eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.spectrogram.window.device
+
+    def level(self, waveform: Tensor) -> Tensor:
+        """Return what each sound, (batch, samples), is divided by before it is heard, (batch, 1)."""
+        return peak_of(waveform) if self.peak_normalised else torch.ones_like(waveform[:, :1])
 
     def label_index(self, label: str) -> int:
         """Return the index of a class name.

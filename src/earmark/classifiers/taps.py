@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from earmark.errors import ModelError
@@ -39,7 +40,9 @@ AXES = ("bcft", "bctf", "bct", "btc", "bc")
 
 
 @contextmanager
-def tapped(network: nn.Module, layers: Mapping[str, Layout]) -> Iterator[dict[str, Tensor]]:
+def tapped(
+    network: nn.Module, layers: Mapping[str, Layout], width: int | None = None
+) -> Iterator[dict[str, Tensor]]:
     """Collect what modules give, as maps (batch, channels, height, width), while a network runs.
 
     The maps are put back on the way to the logits, so that these have a gradient with respect to them. What a
@@ -49,6 +52,8 @@ def tapped(network: nn.Module, layers: Mapping[str, Layout]) -> Iterator[dict[st
     Args:
         network: whose modules.
         layers: by name, as `named_modules` has it, and how their outputs lie.
+        width: of the maps, for networks that pad or cut a sound to their own length. What lies beyond it
+            goes on to the logits without being part of a map; columns that the network lacks are zeros.
 
     Yields:
         the maps by name, in the order of ``layers``, once the network has run.
@@ -69,7 +74,9 @@ def tapped(network: nn.Module, layers: Mapping[str, Layout]) -> Iterator[dict[st
     try:
         for name, layout in layers.items():
             check_layer(modules, name)
-            handles.append(modules[name].register_forward_hook(_tap(name, layout, found)))
+            hook = _tap(name, layout, found, width)
+            # Before other hooks, which may hand on to the logits what they get.
+            handles.append(modules[name].register_forward_hook(hook, prepend=True))
         yield found
         for name in layers:
             if name in found:
@@ -91,7 +98,7 @@ def check_layer(modules: Mapping[str, nn.Module], name: str) -> None:
     raise ModelError(
         f"the network has no module {name!r}",
         f"a name such as {', '.join(map(repr, near))}",
-        "list them with earmark.layers(network, …)",
+        "list them with earmark.list_layers",
     )
 
 
@@ -102,15 +109,19 @@ def first_tensor(output: Any) -> Tensor | None:
     return output if isinstance(output, Tensor) else None
 
 
-def _tap(name: str, layout: Layout, found: dict[str, Tensor]) -> Callable[..., Any]:
+def _tap(name: str, layout: Layout, found: dict[str, Tensor], width: int | None) -> Callable[..., Any]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
         tensor = first_tensor(output)
         if tensor is None:
             given = f"the module {name!r} gives a {type(output).__name__}"
             raise ModelError(given, "a tensor, or a tuple that begins with one", "pick another layer")
-        found[name] = to_map(tensor, layout, name)
+        whole = found[name] = to_map(tensor, layout, name)
+        if width is not None:
+            missing = width - whole.shape[-1]
+            found[name] = F.pad(whole, (0, missing))
+            whole = torch.cat([found[name][..., : whole.shape[-1]], whole[..., width:]], dim=-1)
         # What goes on is a copy, so that nothing that is done to it in place reaches the map.
-        restored = from_map(found[name], tensor, layout).clone()
+        restored = from_map(whole, tensor, layout).clone()
         if isinstance(output, list | tuple):
             return type(output)((restored, *output[1:]))
         return restored

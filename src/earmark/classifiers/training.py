@@ -141,7 +141,7 @@ def train_classifier(
 def evaluate(classifier: AudioClassifier, clips: Clips, batch_size: int = 16) -> Row:
     """Return accuracy (0 … 1) and mean cross-entropy (nats) on whole, unchanged clips."""
     classifier.eval()
-    device = next(classifier.parameters()).device
+    device = classifier.device
     logits = torch.cat([classifier(part.to(device)).cpu() for part in clips.waveform.split(batch_size)])
     return {
         "accuracy": float((logits.argmax(1) == clips.labels).float().mean()),

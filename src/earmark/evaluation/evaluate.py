@@ -159,7 +159,7 @@ def _class_means(task: Task, trained: Explainer) -> dict[int, Tensor]:
     """Return the mean mask of each class that is decided for at all."""
     sums: dict[int, Tensor] = {}
     count: Counter[int] = Counter()
-    device = next(task.classifier.parameters()).device
+    device = task.classifier.device
     # One at a time: no clip changes what becomes of others, and all masks at once would fill the memory.
     for index in task.material.audible.nonzero()[:, 0]:
         sounds = make_sounds("clean", task.material, [int(index)])

@@ -101,7 +101,7 @@ def score_sounds(
         for each area, per name (sounds,): what `score_masks` returns, and "label", the source's class.
     """
     explainer.classifier.eval()
-    device = next(explainer.classifier.parameters()).device
+    device = explainer.classifier.device
     found: dict[float | None, dict[str, list[Tensor]]] = {area: {} for area in areas}
     for index in torch.arange(len(sounds)).split(batch_size):
         scene = hear_sounds(explainer.classifier, sounds.part(index, device))

@@ -67,7 +67,7 @@ def score_targets(
         there.
     """
     explainer.classifier.eval()
-    device = next(explainer.classifier.parameters()).device
+    device = explainer.classifier.device
     away = absent_classes(present, len(explainer.classifier.labels))
     found: dict[str, list[Tensor]] = {}
     for index in torch.arange(len(sounds)).split(batch_size):

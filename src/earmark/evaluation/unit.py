@@ -44,7 +44,7 @@ class Unit:
                 self.problems[clip] = problem
             else:
                 good.append(place)
-        device = next(classifier.parameters()).device
+        device = classifier.device
         self.scene = hear_sounds(classifier, sounds.part(torch.tensor(good), device)) if good else None
 
     def score(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from earmark.classifiers.base import AudioClassifier, Heard
+from earmark.errors import ModelError
 from earmark.explainers.base import Domain, Explainer
 from earmark.features.masking import MaskScale
 
@@ -73,10 +74,12 @@ class Attribution(Explainer):
     makes noise and steps mean the same in a quiet sound as in a loud one.
 
     Attributes:
+        needs_gradients: whether it asks for gradients of the classifier.
         at_once: how many clips `attribute` gets together; 1 for methods that go many steps with each, so
             that the steps fill the batch, and what they draw at random is not shared out among clips.
     """
 
+    needs_gradients: ClassVar[bool] = True
     at_once: ClassVar[int] = AT_ONCE
 
     @abstractmethod
@@ -92,11 +95,24 @@ class Attribution(Explainer):
             # It tells of gradients and hooks that it sets, and takes back.
             warnings.filterwarnings("ignore", category=UserWarning, module="captum")
             for start in range(0, len(stft), self.at_once):
-                stop = start + self.at_once
-                with seeded(self.seed):
-                    part = self.attribute(canvas, picture.part(start, stop), target[start:stop])
-                found.append(part.detach())
+                part = picture.part(start, start + self.at_once)
+                with seeded(self.seed), self._explaining_failures(canvas, part):
+                    of_part = self.attribute(canvas, part, target[start : start + self.at_once])
+                found.append(of_part.detach())
         return relevance_mask(torch.cat(found))
+
+    @contextmanager
+    def _explaining_failures(self, canvas: Canvas, picture: Picture) -> Iterator[None]:
+        """Say so in one line when a method fails because the classifier lets no gradient through."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.needs_gradients and not _has_gradient(canvas, picture.part(0, 1)):
+                network = type(getattr(canvas.classifier, "network", canvas.classifier)).__name__
+                given = f"{self.name} needs gradients, and {network} lets none through to its input"
+                fix = "write its front end in torch, or pick a method without, such as occlusion"
+                raise ModelError(given, "a network that is differentiable as a whole", fix) from error
+            raise
 
     def _picture(self, stft: Tensor, heard: Heard | None) -> Picture:
         with torch.no_grad():
@@ -109,6 +125,15 @@ class Attribution(Explainer):
             return Picture(
                 scaled.inputs, (*scaled.extra, torch.polar(torch.ones_like(magnitude), stft.angle()))
             )
+
+
+def _has_gradient(canvas: Canvas, picture: Picture) -> bool:
+    inputs = picture.inputs.detach().requires_grad_()
+    try:
+        logits = canvas(inputs, *picture.extra)
+        return torch.autograd.grad(logits.sum(), inputs, allow_unused=True)[0] is not None
+    except RuntimeError:
+        return False
 
 
 def _scaled(values: Tensor) -> Picture:

@@ -21,6 +21,7 @@ class Occlusion(Attribution):
     """
 
     summary = f"silences each of {PATCHES} x {PATCHES} patches in turn"
+    needs_gradients = False
     at_once = 1
 
     def attribute(self, canvas: Canvas, picture: Picture, target: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def decoder_for(classifier: AudioClassifier, config: DecoderConfig) -> Decoder:
     """Build a decoder with new weights that fits a classifier's representations."""
     spectrogram = classifier.spectrogram
     training = classifier.training
-    device = next(classifier.parameters()).device
+    device = classifier.device
     silence = torch.zeros(1, round(classifier.seconds * spectrogram.sample_rate), device=device)
     heard = classifier.eval().hear(spectrogram(silence))
     classifier.train(training)

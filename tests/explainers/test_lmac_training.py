@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from earmark.classifiers.base import AudioClassifier
 from earmark.classifiers.training import Clips
 from earmark.classifiers.wrap import wrap
+from earmark.errors import ModelError
 from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
 from earmark.explainers.lmac.guidance import GuidanceConfig
@@ -145,6 +146,15 @@ def test_the_classifier_is_left_as_it_was(clips: Clips, tmp_path: Path) -> None:
     assert not any(
         "classifier" in name for name in torch.load(tmp_path / "resume.pt", weights_only=True)["step"]
     )
+
+
+def test_a_classifier_without_gradients_is_refused_at_once(clips: Clips, tmp_path: Path) -> None:
+    class Cut(Bands):
+        def features(self, stft: Tensor) -> Tensor:
+            return super().features(stft).detach()
+
+    with pytest.raises(ModelError, match="trained by gradients, and the classifier lets none through"):
+        train(clips, recipe(), tmp_path, Cut)
 
 
 def test_losses_do_not_depend_on_the_batch_size(clips: Clips) -> None:

@@ -47,11 +47,13 @@ class AudioClassifier(nn.Module, ABC):
         hears_phase: whether `features` needs complex spectra; if not, it takes their magnitudes as well.
         has_bands: whether the height of its feature maps is frequency; if not, they speak of time alone.
         peak_normalised: whether it hears every sound at a peak of 1, or at its own level.
+        eats: what its features are, in a few words for people.
     """
 
     hears_phase: bool = True
     has_bands: bool = True
     peak_normalised: bool = True
+    eats: str = "features"
 
     def __init__(
         self,
@@ -137,6 +139,18 @@ class AudioClassifier(nn.Module, ABC):
         features = self.features(stft)
         logits, representations = self.representations(features)
         return Heard(features, logits, representations, self.picture(stft, features))
+
+    def passes_gradients(self) -> bool:
+        """Whether the logits have a gradient with respect to the spectrum; one that leaves torch has none."""
+        samples = round(self.seconds * self.spectrogram.sample_rate)
+        noise = torch.randn((1, samples), generator=torch.Generator().manual_seed(0)).to(self.device)
+        with torch.enable_grad():
+            stft = self.spectrogram(noise).requires_grad_()
+            try:
+                total = self.logits(self.features(stft)).sum()
+                return torch.autograd.grad(total, stft, allow_unused=True)[0] is not None
+            except RuntimeError:
+                return False
 
     def frozen(self) -> Self:
         """Return a copy to train something else on: evaluation mode, no gradients for its own weights.

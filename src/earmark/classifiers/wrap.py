@@ -13,7 +13,7 @@ from earmark.classifiers.base import AudioClassifier
 from earmark.classifiers.layers import Layer, choose, look_through
 from earmark.classifiers.taps import Layout, check_layer, tapped
 from earmark.errors import ModelError
-from earmark.features.front_ends import Takes, describe, make_front_end
+from earmark.features.front_ends import LogMel, Mfcc, Takes, describe, make_front_end
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
 
 _SAME = 1e-4  # how far two answers to one sound may lie apart, of the largest logit
@@ -51,6 +51,7 @@ class WrappedClassifier(AudioClassifier):
         self.network = network
         self.front_end = make_front_end(takes, spectrogram, round(seconds * spectrogram.sample_rate))
         self.layout = layout or self.front_end.layout
+        self.eats = f"{_name_of(takes)}, {self.layout}"
         self.output = output
         self.layers: dict[str, Layout] = {}
         self.hears_phase = self.front_end.hears_phase
@@ -223,6 +224,12 @@ def arrange(features: Tensor, layout: str) -> Tensor:
         if axis == "1":
             features = features.unsqueeze(place)
     return features
+
+
+def _name_of(takes: Takes) -> str:
+    if isinstance(takes, str | LogMel | Mfcc):
+        return str(takes)
+    return getattr(takes, "__name__", type(takes).__name__)
 
 
 def _pick(output: Any, which: str | int | None, name: str) -> Any:

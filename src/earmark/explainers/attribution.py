@@ -96,19 +96,19 @@ class Attribution(Explainer):
             warnings.filterwarnings("ignore", category=UserWarning, module="captum")
             for start in range(0, len(stft), self.at_once):
                 part = picture.part(start, start + self.at_once)
-                with seeded(self.seed), self._explaining_failures(canvas, part):
+                with seeded(self.seed), self._explaining_failures():
                     of_part = self.attribute(canvas, part, target[start : start + self.at_once])
                 found.append(of_part.detach())
         return relevance_mask(torch.cat(found))
 
     @contextmanager
-    def _explaining_failures(self, canvas: Canvas, picture: Picture) -> Iterator[None]:
+    def _explaining_failures(self) -> Iterator[None]:
         """Say so in one line when a method fails because the classifier lets no gradient through."""
         try:
             yield
         except RuntimeError as error:
-            if self.needs_gradients and not _has_gradient(canvas, picture.part(0, 1)):
-                network = type(getattr(canvas.classifier, "network", canvas.classifier)).__name__
+            if self.needs_gradients and not self.classifier.passes_gradients():
+                network = type(getattr(self.classifier, "network", self.classifier)).__name__
                 given = f"{self.name} needs gradients, and {network} lets none through to its input"
                 fix = "write its front end in torch, or pick a method without, such as occlusion"
                 raise ModelError(given, "a network that is differentiable as a whole", fix) from error
@@ -125,15 +125,6 @@ class Attribution(Explainer):
             return Picture(
                 scaled.inputs, (*scaled.extra, torch.polar(torch.ones_like(magnitude), stft.angle()))
             )
-
-
-def _has_gradient(canvas: Canvas, picture: Picture) -> bool:
-    inputs = picture.inputs.detach().requires_grad_()
-    try:
-        logits = canvas(inputs, *picture.extra)
-        return torch.autograd.grad(logits.sum(), inputs, allow_unused=True)[0] is not None
-    except RuntimeError:
-        return False
 
 
 def _scaled(values: Tensor) -> Picture:

@@ -16,6 +16,7 @@ from earmark.classifiers.base import Heard
 from earmark.classifiers.training import Clips
 from earmark.data.mixtures import mix
 from earmark.data.noise import random_noise
+from earmark.errors import ModelError
 from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac
 from earmark.explainers.lmac.guidance import GuidanceConfig, binarised, guidance_loss, similarity
@@ -239,7 +240,14 @@ def train_lmac(
 
     Returns:
         one row of figures per epoch.
+
+    Raises:
+        ModelError: the objective needs gradients that the classifier does not let through.
     """
+    faithful = recipe.objective.mask_in or recipe.objective.mask_out
+    if faithful and not explainer.classifier.passes_gradients():
+        given = "lmac is trained by gradients, and the classifier lets none through to its input"
+        raise ModelError(given, "one that is differentiable", "write its front end in torch")
     job = Job(
         step=LmacStep(explainer, recipe.objective, recipe.guidance, before),
         batches=lambda epoch, generator: make_scenes(train, recipe, generator),

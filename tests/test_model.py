@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save_file
 
 import earmark.bundled
 import earmark.model
-from earmark.classifiers.base import AudioClassifier
+from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
 from earmark.errors import ModelError, OutputError
+from earmark.explainers.lmac.decoder import DecoderConfig
+from earmark.explainers.lmac.explainer import Lmac, LmacConfig
 from earmark.model import Model, bundled, load_model, save_model
 
 
@@ -109,7 +111,10 @@ DAMAGES = {
     "unknown setting": (change("classifier", depth=3), r"config\.json .* depth: Extra inputs"),
     "missing labels": (change("classifier", labels=None), r"config\.json .* labels: Field required"),
     "later format": (change("", format=2), r"config\.json has format 2; expected format 1; update"),
-    "other network": (change("classifier", kind="ast"), r"config\.json .* kind 'ast'; expected 'cnn14'"),
+    "other network": (
+        change("classifier", kind="ast"),
+        r"kind 'ast'; expected one of 'cnn14', 'external'",
+    ),
     "other explainer": (change("explainers", l2i={}), r"config\.json has an explainer 'l2i'"),
     "no weights": (remove(CLASSIFIER), rf"{CLASSIFIER} is missing"),
     "no decoder": (remove(LMAC), rf"{LMAC} is missing"),
@@ -178,13 +183,63 @@ def test_explainers_are_found_or_the_error_says_how(tiny: Model) -> None:
         tiny.explainer("magic")
 
 
-def test_only_what_has_a_config_is_saved(tmp_path: Path, tiny: Model) -> None:
-    class Other(AudioClassifier):
-        features = representations = bands_to_bins = None
+class Own(Cnn14):
+    """Somebody's own network: it has no kind by which a folder could build it."""
 
-    other = Other(tiny.classifier.spectrogram, ("a", "b"), 1.0)
-    with pytest.raises(ModelError, match="Other cannot be saved"):
-        save_model(Model("other", other), tmp_path)
+    kind = ""  # type: ignore[misc]
+
+
+def own_model(labels: tuple[str, ...] = ("dog", "rain", "clock"), seed: int = 0) -> Model:
+    torch.manual_seed(seed)
+    network = Own(Cnn14Config(labels=labels, width=1 / 16))
+    return Model("own", network, {"lmac": Lmac(network, LmacConfig(decoder=DecoderConfig(channels=(4, 8))))})
+
+
+def test_explainers_of_ones_own_network_are_kept_without_it(tmp_path: Path) -> None:
+    model = own_model()
+    save_model(model, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", LMAC]
+    loaded = load_model(tmp_path, classifier=own_model().classifier)
+    for ours, theirs in zip(outputs(loaded), outputs(model), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, r"explainers for a network of your own; pass it: earmark\.load\(folder, classifier=…\)"),
+        (
+            own_model(("dog", "rain", "bell")),
+            r"other labels than .*; expected dog, rain, clock",
+        ),
+        (
+            own_model(seed=1),
+            r"other weights than .*; expected those of fingerprint \w{12}, not",
+        ),
+    ],
+)
+def test_another_network_than_ones_own(given: Model | None, message: str, tmp_path: Path) -> None:
+    save_model(own_model(), tmp_path)
+    with pytest.raises(ModelError, match=message):
+        load_model(tmp_path, classifier=given and given.classifier)
+
+
+def test_a_folder_with_its_own_network_takes_no_other(tiny: Model, model_dir: Path) -> None:
+    with pytest.raises(ModelError, match="holds its own classifier"):
+        load_model(model_dir, classifier=tiny.classifier)
+
+
+def test_a_config_from_before_there_was_a_choice_of_windows_still_loads(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(model_dir, folder)
+    config = json.loads((folder / "config.json").read_text())
+    for key in ("window", "pad"):
+        del config["classifier"]["spectrogram"][key]
+    del config["classifier"]["input_norm"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_model(folder).classifier.config == load_model(model_dir).classifier.config  # type: ignore[attr-defined]
 
 
 def test_a_folder_that_cannot_be_made(tiny: Model, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -17,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 
 from earmark.bundled import CONFIG, bundled, find_model
 from earmark.classifiers.base import AudioClassifier
-from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
+from earmark.classifiers.checkpoints import check_weights
+from earmark.classifiers.fingerprint import fingerprint
 from earmark.errors import ModelError, OutputError
 from earmark.explainers.base import Explainer, find
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
@@ -26,7 +28,7 @@ from earmark.files import write_bytes, write_text
 __all__ = ["Model", "bundled", "load_model", "save_model"]
 
 _COPY_AGAIN = "copy or train the model again"
-_MOST_NAMED = 3  # weights named in an error line
+_WEIGHTS = "classifier.safetensors"
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -52,7 +54,7 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the classifier's weights are."""
-        return next(self.classifier.parameters()).device
+        return self.classifier.device
 
     def to(self, device: str | torch.device) -> Model:
         """Move all weights to a device, in place, and return the model.
@@ -84,49 +86,56 @@ class Model:
 def save_model(model: Model, folder: str | Path, half: bool = False) -> None:
     """Write a model as a folder: config.json, classifier.safetensors, and METHOD.safetensors per explainer.
 
-    Each file is written whole, the config last, so that a folder with a config is complete.
+    Each file is written whole, the config last, so that a folder with a config is complete. Of a network
+    of your own, which only its own code can build, the folder has labels and a fingerprint instead of
+    weights, and `load_model` is to be given the network again.
 
     Args:
-        model: a model with a CNN14 as its classifier.
+        model: a classifier and its explainers.
         folder: made if missing; files of these names in it are replaced.
         half: store weights of two and more dimensions as float16, which halves the files.
 
     Raises:
-        ModelError: the classifier is of a kind that has no config.
         OutputError: the folder cannot be written.
     """
     folder = Path(folder)
-    if not isinstance(model.classifier, Cnn14):
-        given = f"a {type(model.classifier).__name__} cannot be saved"
-        raise ModelError(given, "a Cnn14", "save your own network in your own way and wrap it after loading")
+    classifier = _describe(model.classifier)
     _make(folder)
-    _save_weights(model.classifier, folder / "classifier.safetensors", half)
+    if classifier["kind"] != _EXTERNAL:
+        _save_weights(model.classifier, folder / _WEIGHTS, half)
     for method, explainer in model.explainers.items():
         _save_weights(_module(explainer), folder / f"{method}.safetensors", half)
     config = {
         "format": 1,
-        "classifier": {"kind": "cnn14", **model.classifier.config.model_dump(mode="json")},
+        "classifier": classifier,
         "explainers": {name: _settings(explainer) for name, explainer in model.explainers.items()},
     }
     write_text(folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
-def load_model(name_or_dir: str | Path, device: str | torch.device = "cpu") -> Model:
+def load_model(
+    name_or_dir: str | Path,
+    device: str | torch.device = "cpu",
+    classifier: AudioClassifier | None = None,
+) -> Model:
     """Load a bundled model or a model folder, ready to explain: in eval mode, frozen, float32.
 
     Args:
         name_or_dir: a folder that `save_model` wrote, or a name of `bundled`.
         device: where the weights go, as torch names it.
+        classifier: the network that the folder's explainers were trained for, where it is one of your own;
+            it moves to the device as well.
 
     Raises:
-        ModelError: no such model or device; a file is missing, corrupt, or does not fit the others.
+        ModelError: no such model or device; a file is missing, corrupt, or does not fit the others; a
+            network of your own is not given, or is not the one.
     """
     _check_device(device)
     folder = find_model(name_or_dir)
     config = _read_config(folder / CONFIG)
     # Whatever new networks still draw, the caller's own chance must not change by it.
     with torch.random.fork_rng(devices=[]):
-        classifier = _load_classifier(config.classifier, folder)
+        classifier = _load_classifier(config.classifier, folder, classifier)
         explainers = {
             method: _load_explainer(method, settings, classifier, folder)
             for method, settings in config.explainers.items()
@@ -166,8 +175,45 @@ class _Kind(NamedTuple):
 _KINDS = {"lmac": _Kind(LmacConfig, Lmac, lambda explainer: explainer.decoder)}
 
 
+class _Network(NamedTuple):
+    """A kind of classifier that has a config: the file in `classifiers`, and what is imported from it."""
+
+    file: str
+    config: str
+    build: str
+
+
+_NETWORKS = {
+    "cnn14": _Network("cnn14", "Cnn14Config", "Cnn14"),
+    "huggingface": _Network("huggingface", "HuggingFaceConfig", "HuggingFaceClassifier"),
+    "panns": _Network("panns", "PannsConfig", "Panns"),
+}
+_EXTERNAL = "external"
+
+
+class _External(BaseModel):
+    """What a folder says of a network that it does not hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: tuple[str, ...]
+    fingerprint: str
+
+    @classmethod
+    def of(cls, classifier: AudioClassifier) -> _External:
+        return cls(labels=classifier.labels, fingerprint=fingerprint(classifier))
+
+
 def _module(explainer: Explainer) -> nn.Module:
     return _KINDS[explainer.name].weights(explainer)
+
+
+def _describe(classifier: AudioClassifier) -> dict[str, Any]:
+    kind = getattr(classifier, "kind", _EXTERNAL)
+    if kind not in _NETWORKS:
+        return {"kind": _EXTERNAL, **_External.of(classifier).model_dump(mode="json")}
+    settings: BaseModel = classifier.config  # type: ignore[assignment]
+    return {"kind": kind, **settings.model_dump(mode="json")}
 
 
 def _settings(explainer: Explainer) -> dict[str, Any]:
@@ -230,16 +276,42 @@ def _validated(settings: type[Config], values: Any, path: Path) -> Config:
         raise ModelError(f"{path} does not describe a model: {problems}", fix=_COPY_AGAIN) from None
 
 
-def _load_classifier(values: Mapping[str, Any], folder: Path) -> AudioClassifier:
+def _load_classifier(
+    values: Mapping[str, Any], folder: Path, given: AudioClassifier | None
+) -> AudioClassifier:
     values = dict(values)
     kind = values.pop("kind", None)
-    if kind != "cnn14":
-        raise ModelError(f"{folder / CONFIG} has a classifier of kind {kind!r}", "'cnn14'", _COPY_AGAIN)
-    settings = _validated(Cnn14Config, values, folder / CONFIG)
+    if kind == _EXTERNAL:
+        return _checked(given, _validated(_External, values, folder / CONFIG), folder)
+    if given is not None:
+        fix = "load it without your own"
+        raise ModelError(f"{folder} holds its own classifier", "none besides it", fix)
+    if kind not in _NETWORKS:
+        known = ", ".join(map(repr, sorted({*_NETWORKS, _EXTERNAL})))
+        given_kind = f"{folder / CONFIG} has a classifier of kind {kind!r}"
+        raise ModelError(given_kind, f"one of {known}", "update earmark, or copy the model again")
+    network = _NETWORKS[kind]
+    module = import_module(f"earmark.classifiers.{network.file}")
+    settings = _validated(getattr(module, network.config), values, folder / CONFIG)
     with _NoFirstWeights():
-        classifier = Cnn14(settings)
-    _load_weights(classifier, folder / "classifier.safetensors")
+        classifier: AudioClassifier = getattr(module, network.build)(settings)
+    _load_weights(classifier, folder / _WEIGHTS)
     return classifier
+
+
+def _checked(given: AudioClassifier | None, expected: _External, folder: Path) -> AudioClassifier:
+    if given is None:
+        problem = f"{folder} holds explainers for a network of your own"
+        raise ModelError(problem, fix="pass it: earmark.load(folder, classifier=…)")
+    there = _External.of(given)
+    if there.labels != expected.labels:
+        labels = ", ".join(expected.labels)
+        raise ModelError(f"the network given has other labels than {folder} was trained for", labels)
+    if there.fingerprint != expected.fingerprint:
+        problem = f"the network given has other weights than {folder} was trained for"
+        weights = f"those of fingerprint {expected.fingerprint}, not {there.fingerprint}"
+        raise ModelError(problem, weights, "load its weights first, or train the explainers again")
+    return given
 
 
 def _load_explainer(
@@ -258,7 +330,7 @@ def _load_explainer(
 
 def _load_weights(module: nn.Module, path: Path) -> None:
     weights = _read_weights(path)
-    _check_weights(module.state_dict(), weights, path)
+    check_weights(module.state_dict(), weights, path, "the weights that config.json describes", _COPY_AGAIN)
     module.load_state_dict(weights)
     module.eval().requires_grad_(False)
     # Convolutions on a CPU run faster on this layout; the numbers are the same.
@@ -272,22 +344,3 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path} is missing", "the weights that config.json names", _COPY_AGAIN) from error
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{path} is damaged: {error}", "a safetensors file", _COPY_AGAIN) from error
-
-
-def _check_weights(state: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
-    shapes = {name: tuple(weights[name].shape) for name in state.keys() & weights.keys()}
-    wrong = [
-        f"{name} is {shape} instead of {tuple(state[name].shape)}"
-        for name, shape in sorted(shapes.items())
-        if shape != tuple(state[name].shape)
-    ]
-    problems = {
-        "lacks": sorted(state.keys() - weights.keys()),
-        "has unknown weights": sorted(weights.keys() - state.keys()),
-        "has weights of another shape:": wrong,
-    }
-    for problem, names in problems.items():
-        if names:
-            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-            given = f"{path} {problem} {', '.join(names[:_MOST_NAMED])}{more}"
-            raise ModelError(given, "the weights that config.json describes", _COPY_AGAIN)

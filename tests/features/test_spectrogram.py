@@ -58,7 +58,7 @@ def test_hop_that_leaves_gaps_is_refused(settings: dict[str, object]) -> None:
         SpectrogramConfig(**settings)
 
 
-@pytest.mark.parametrize("samples", [600, 1280, 3199])
+@pytest.mark.parametrize("samples", [1030, 1280, 3199])
 def test_equals_librosa_with_a_mirror_at_the_ends(samples: int) -> None:
     waveform = torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
     theirs = librosa.stft(waveform[0].numpy(), n_fft=1024, hop_length=320, window="hann", pad_mode="reflect")

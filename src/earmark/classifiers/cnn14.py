@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
@@ -30,6 +30,7 @@ class Cnn14Config(BaseModel):
         n_mels: number of mel bands, at least 32.
         mel_scale: which triangles, see `earmark.features.mel.mel_filterbank`.
         dropout: probability between blocks.
+        input_norm: whether a batch-norm over the mel bands comes first, as in the L-MAC recipe.
         seconds: length of sound it is trained on.
         spectrogram: settings of the STFT.
     """
@@ -41,6 +42,7 @@ class Cnn14Config(BaseModel):
     n_mels: PositiveInt = Field(80, ge=_SMALLEST_SIDE)
     mel_scale: MelScale = "recipe"
     dropout: float = Field(0.2, ge=0, lt=1)
+    input_norm: bool = False
     seconds: PositiveFloat = 5.0
     spectrogram: SpectrogramConfig = SpectrogramConfig()
 
@@ -83,8 +85,10 @@ class Cnn14(AudioClassifier):
     ((1, 2), [(64, 2, 13), (128, 2, 13)])
     """
 
+    kind: ClassVar[str] = "cnn14"
     mel: Tensor
     hears_phase = False
+    eats = "log1p mel magnitudes"
 
     def __init__(self, config: Cnn14Config) -> None:
         spectrogram = Spectrogram(config.spectrogram)
@@ -94,6 +98,7 @@ class Cnn14(AudioClassifier):
             spectrogram.sample_rate, config.spectrogram.n_fft, config.n_mels, scale=config.mel_scale
         )
         self.register_buffer("mel", bank, persistent=False)
+        self.norm = nn.BatchNorm1d(config.n_mels) if config.input_norm else nn.Identity()
         channels = [1] + [max(1, round(config.width * 64 * 2**block)) for block in range(6)]
         pools = [2] * 5 + [1]
         self.blocks = nn.ModuleList(
@@ -131,7 +136,7 @@ class Cnn14(AudioClassifier):
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return logits and the output of each block, (batch, channels, mels / 2^k, frames / 2^k)."""
         missing = max(0, _SMALLEST_SIDE - features.shape[-1])
-        maps = F.pad(features, (0, missing)).unsqueeze(1)
+        maps = self.norm(F.pad(features, (0, missing))).unsqueeze(1)
         outputs = []
         for block in self.blocks:
             maps = block(maps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,10 +55,9 @@ def fingerprint(module: nn.Module | None) -> str:
     """Return twelve hexadecimal digits that change with any weight; nothing for no network."""
     if module is None:
         return ""
-    digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    from earmark.classifiers.fingerprint import fingerprint as of_weights
+
+    return of_weights(module)
 
 
 def _check_same(path: Path, command: str, settings: dict[str, Any]) -> None:

@@ -20,7 +20,8 @@ class DecoderConfig(BaseModel):
 
     Args:
         kind: "compact", a small U-Net on the classifier's own features that its representations are
-            added to, or "paper", transposed convolutions as in the paper's Figure 5.
+            added to, "paper", transposed convolutions as in the paper's Figure 5, or "recipe", those of the
+            authors' code with all its weights, for a classifier of the recipe's shape.
         domain: "stft" for a mask on linear bins, which can be heard, "features" for one on the
             classifier's features.
         channels: of the compact decoder's levels, from the full resolution down, each half the last.
@@ -32,7 +33,7 @@ class DecoderConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["compact", "paper"] = "compact"
+    kind: Literal["compact", "paper", "recipe"] = "compact"
     domain: Domain = "stft"
     channels: tuple[PositiveInt, ...] = Field((16, 32, 48, 64, 96), min_length=2)
     class_conditional: bool = True
@@ -100,6 +101,10 @@ def make_decoder(
     """
     if config.kind == "paper":
         return PaperDecoder(config, channels, rows)
+    if config.kind == "recipe":
+        from earmark.explainers.lmac.original import RecipeDecoder
+
+        return RecipeDecoder(channels, rows)
     return CompactDecoder(config, channels, classes, rows)
 
 

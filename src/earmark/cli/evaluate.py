@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from earmark import __version__
+from earmark.cli.own import HELP as MODEL_HELP
+from earmark.cli.own import METAVAR, find
 from earmark.cli.runs import fingerprint
 from earmark.cli.terminal import FAILED, STOPPED, make_writable, progress, say, say_error, say_stopped
 from earmark.errors import DataError, RecipeError
@@ -46,9 +48,7 @@ def evaluate(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="results.csv or results.parquet; goes on where it stopped.")
     ],
-    model: Annotated[
-        str, typer.Option(metavar="NAME|DIR", help="One of [bold]earmark models[/bold], or a model folder.")
-    ] = "esc10",
+    model: Annotated[str, typer.Option(metavar=METAVAR, help=MODEL_HELP)] = "esc10",
     methods: Annotated[
         str | None, typer.Option(metavar="A,B", help="Some of [bold]earmark methods[/bold]; all by default.")
     ] = None,
@@ -96,11 +96,10 @@ def evaluate(
     folders = {"noise": noise, "speech": speech}
     _check_options(recipe, folders)
     from earmark.evaluation.results import check_results_path, opened
-    from earmark.model import load_model
 
     check_results_path(out)
     make_writable(out.parent)
-    loaded = load_model(model, device)
+    loaded = find(model, device)
     task = _task(loaded, recipe, data, folders)
     with opened(out, _same(loaded, recipe, task), _recordings(recipe, task.material)) as journal:
         if journal.done:

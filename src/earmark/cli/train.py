@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from earmark.cli.own import METAVAR, find
 from earmark.cli.runs import best_epoch, fingerprint, open_run, reporting, save_curves
 from earmark.cli.terminal import say
 from earmark.errors import DataError, ModelError, RecipeError
@@ -86,10 +87,11 @@ def classifier(
     epilog="[bold]Examples[/bold]\n\n"
     "earmark train lmac --model my-model --data ESC-50 --out my-explained-model\n\n"
     "earmark train lmac --model my-model --data ESC-50 --out tuned --finetune-from my-explained-model"
-    " --config recipes/paper-finetuned.yaml",
+    " --config recipes/paper-finetuned.yaml\n\n"
+    "earmark train lmac --model mynet.py:make --data ESC-50 --out mynet-lmac",
 )
 def lmac(
-    model: Annotated[str, typer.Option(metavar="NAME|DIR", help="Whose classifier is to be explained.")],
+    model: Annotated[str, typer.Option(metavar=METAVAR, help="Whose classifier is to be explained.")],
     data: Data,
     out: Out,
     config: Config = None,
@@ -101,12 +103,12 @@ def lmac(
 ) -> None:
     """Train the L-MAC that explains a classifier; the classifier stays as it is."""
     from earmark.explainers.lmac.training import LmacRecipe, train_lmac
-    from earmark.model import Model, load_model, save_model
+    from earmark.model import Model, save_model
     from earmark.training.recipe import load_recipe
 
     recipe = load_recipe(LmacRecipe, config, changes or ())
     device = _device(recipe.loop.device)
-    base = load_model(model, device)
+    base = find(model, device)
     before = _earlier(finetune_from, base, recipe, device) if finetune_from else None
     explainer = _new_lmac(base.classifier, recipe, before)
     inputs = {"--data": str(data.resolve()), "--noise": str(noise and noise.resolve())}

@@ -1,0 +1,59 @@
+"""`earmark import hf`: make a model folder of a Hugging Face audio classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earmark.cli.terminal import make_writable, say
+
+EXAMPLES = (
+    "[bold]Examples[/bold]\n\n"
+    "earmark import hf MIT/ast-finetuned-audioset-10-10-0.4593 --multi-label --out ast\n\n"
+    "earmark import hf superb/wav2vec2-base-superb-ks --out keywords\n\n"
+    "earmark import hf my-finetuned-wavlm --seconds 4 --out mine"
+)
+
+
+def hf(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|DIR",
+            help="A folder that [bold]save_pretrained[/bold] wrote, or a name on the hub to download.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The model folder to write.")],
+    revision: Annotated[
+        str | None, typer.Option(metavar="REV", help="Branch, tag or commit on the hub.")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Length of its training sounds: longer ones are heard in windows, shorter ones padded.",
+        ),
+    ] = None,
+    multi_label: Annotated[
+        bool | None,
+        typer.Option(
+            "--multi-label/--single-label",
+            help="Several classes may hold (sigmoid) or one (softmax); as its config says if not given.",
+        ),
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store weights as float16, which halves the folder.")
+    ] = False,
+) -> None:
+    """Import a Hugging Face audio classifier: AST, wav2vec2, HuBERT, WavLM, Whisper and their kin."""
+    make_writable(out)
+    from earmark.classifiers.huggingface import from_pretrained
+    from earmark.model import Model, save_model
+
+    classifier = from_pretrained(model, revision=revision, seconds=seconds, multi_label=multi_label)
+    save_model(Model(out.resolve().name, classifier), out, half)
+    several = ", several at once" if classifier.multi_label else ""
+    say(f"{out}: {len(classifier.labels)} classes{several}, heard {classifier.seconds:g} s at a time")
+    say(f"next: earmark explain SOUND --model {out} --method gradcam")

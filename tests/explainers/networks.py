@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 
 from earmark.classifiers.base import AudioClassifier
 from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
+from earmark.classifiers.huggingface import HuggingFaceClassifier, HuggingFaceConfig
+from earmark.classifiers.panns import Panns, PannsConfig
 from earmark.classifiers.wrap import wrap
 from earmark.features.front_ends import LogMel, Mfcc
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
@@ -205,6 +208,57 @@ def complex_spectra() -> AudioClassifier:
     return wrapped(Complex(), takes="complex")
 
 
+def panns() -> AudioClassifier:
+    """Make a narrow Cnn6 of the PANNs layout."""
+    torch.manual_seed(0)
+    stft = SpectrogramConfig(
+        sample_rate=RATE, n_fft=256, win_length=256, hop_length=64, window="hann", pad="reflect"
+    )
+    bands = {"n_mels": 32, "f_min": 20, "f_max": 1900, "seconds": 0.5}
+    labels = ("a", "b", "c")
+    return Panns(PannsConfig(labels=labels, architecture="cnn6", width=1 / 32, spectrogram=stft, **bands))
+
+
+def speechbrain() -> AudioClassifier:
+    """Make a narrow CNN14 with the batch-norm that SpeechBrain's recipe has before it."""
+    torch.manual_seed(0)
+    settings = {"width": 1 / 32, "n_mels": 32, "seconds": 0.5, "spectrogram": CONFIG}
+    return Cnn14(Cnn14Config(labels=("a", "b", "c"), input_norm=True, **settings))
+
+
+def hugging_face(extractor: dict[str, Any], network: dict[str, Any]) -> AudioClassifier:
+    """Make a tiny transformer of Hugging Face's."""
+    from transformers import AutoConfig
+
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = HuggingFaceConfig(
+        labels=("a", "b", "c"),
+        seconds=0.125,
+        spectrogram=SpectrogramConfig(n_fft=512, win_length=400, hop_length=80),
+        extractor=extractor,
+        network=AutoConfig.for_model(**size, **network, num_labels=3).to_dict(),
+    )
+    classifier = HuggingFaceClassifier(config)
+    with torch.no_grad():  # new ones hardly depend on the sound
+        for weight in classifier.parameters():
+            weight.add_(0.2 * torch.randn_like(weight) * (weight.ndim > 1))
+    return classifier
+
+
+def ast() -> AudioClassifier:
+    extractor = {"kind": "ASTFeatureExtractor", "max_length": 32}
+    return hugging_face(extractor, {"model_type": "audio-spectrogram-transformer", "max_length": 32})
+
+
+def wav2vec2() -> AudioClassifier:
+    convolutions = {"conv_dim": (8,) * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    network = {"model_type": "wav2vec2", "classifier_proj_size": 8, **convolutions}
+    return hugging_face({"kind": "Wav2Vec2FeatureExtractor"}, network)
+
+
+CHECKPOINTS = {"PANNs": panns, "SpeechBrain": speechbrain}
+TRANSFORMERS = {"AST": ast, "wav2vec2": wav2vec2} if find_spec("transformers") else {}
 WRAPPED = {
     "1-D CNN": conv1d,
     "recurrent": recurrent,
@@ -214,7 +268,8 @@ WRAPPED = {
     "many labels": many_labels,
     "complex spectra": complex_spectra,
 }
-NETWORKS: dict[str, Callable[[], AudioClassifier]] = {"cnn14": cnn14, "raw": Raw, "cue": Cue, **WRAPPED}
+NETWORKS: dict[str, Callable[[], AudioClassifier]] = {"cnn14": cnn14, "raw": Raw, "cue": Cue}
+NETWORKS |= {**WRAPPED, **CHECKPOINTS, **TRANSFORMERS}
 
 
 def noise(clips: int = 3) -> Tensor:

@@ -14,14 +14,14 @@ from earmark.errors import ModelError
 from earmark.explainers.attribution import AT_ONCE
 from earmark.explainers.base import Domain, Explainer, find, names
 from earmark.explainers.controls import ClassMean, Control
-from explainers.networks import NETWORKS, Cue, noise
+from explainers.networks import NETWORKS, TRANSFORMERS, Cue, noise
 
 DOMAINS: tuple[Domain, ...] = ("stft", "features")
 TARGET = torch.tensor([0, 1, 1])
 EVERY = [(name, domain) for name in names() for domain in DOMAINS]
 # What hooks ReLUs has nothing to do with networks that have none, or functions in place of modules.
 HOOKING = ("deeplift-shap", "guided-backprop", "guided-gradcam")
-UNHOOKABLE = ("complex spectra", "own front end", "patches", "recurrent")
+UNHOOKABLE = ("complex spectra", "own front end", "patches", "recurrent", *TRANSFORMERS)
 CASES = [
     (kind, *which) for kind in NETWORKS for which in EVERY if not (kind in UNHOOKABLE and which[0] in HOOKING)
 ]

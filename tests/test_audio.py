@@ -146,6 +146,36 @@ def test_damage_in_the_middle_of_a_flac_is_refused(tmp_path: Path) -> None:
         audio.read(path)
 
 
+@pytest.mark.parametrize("rate", [8000, RATE, 44100, 96000])
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
+def test_a_stream_is_what_is_read_in_small_blocks(tmp_path: Path, rate: int, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    soundfile.write(path, noise(123_457, 2), rate)
+    blocks = list(audio.stream(path, RATE))
+    assert max(map(len, blocks)) <= 3 * 16384
+    np.testing.assert_allclose(np.concatenate(blocks), audio.decode(path, RATE)[0], rtol=0, atol=1e-7)
+    assert audio.duration(path) == pytest.approx(123_457 / rate)
+
+
+@pytest.mark.parametrize("ending", ["wav", "aiff", "ogg"])
+def test_a_stream_that_was_cut_off_is_refused_before_its_first_block(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    soundfile.write(path, noise(100_000), RATE)
+    cut(path, 0.7)
+    with pytest.raises(AudioError, match="truncated"):
+        next(audio.stream(path, RATE))
+
+
+def test_a_stream_counts_what_are_no_numbers(tmp_path: Path) -> None:
+    samples = noise(100_000)[:, 0]
+    samples[[50_000, 50_002, 90_000]] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    blocks = audio.stream(tmp_path / "a.wav", RATE)
+    assert len(next(blocks)) > 0
+    with pytest.raises(AudioError, match=r"a\.wav has 3 NaN or infinite samples, the first at 50000"):
+        list(blocks)
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"none\.wav does not exist.*check the path"):
         audio.read(tmp_path / "none.wav")

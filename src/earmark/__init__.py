@@ -6,14 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from earmark.api import explain, load
+    from earmark.api import explain, explain_each, load
     from earmark.classifiers.taps import Tokens
     from earmark.classifiers.wrap import list_layers, wrap
     from earmark.errors import EarmarkError
-    from earmark.explanation import Explanation
+    from earmark.explanation import Explanation, Moment
     from earmark.features.front_ends import LogMel, Mfcc
     from earmark.features.spectrogram import SpectrogramConfig
     from earmark.model import Model
+    from earmark.recording import explain_recording
 
 __version__ = "0.1.0"
 
@@ -23,10 +24,13 @@ __all__ = [
     "LogMel",
     "Mfcc",
     "Model",
+    "Moment",
     "SpectrogramConfig",
     "Tokens",
     "__version__",
     "explain",
+    "explain_each",
+    "explain_recording",
     "list_layers",
     "load",
     "wrap",
@@ -39,9 +43,12 @@ _HOMES = {
     "LogMel": "earmark.features.front_ends",
     "Mfcc": "earmark.features.front_ends",
     "Model": "earmark.model",
+    "Moment": "earmark.explanation",
     "SpectrogramConfig": "earmark.features.spectrogram",
     "Tokens": "earmark.classifiers.taps",
     "explain": "earmark.api",
+    "explain_each": "earmark.api",
+    "explain_recording": "earmark.recording",
     "list_layers": "earmark.classifiers.wrap",
     "load": "earmark.api",
     "wrap": "earmark.classifiers.wrap",

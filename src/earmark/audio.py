@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,7 @@ _MP3_SLACK = 2304  # frames; two MP3 frames, as encoders differ in what they cou
 _LENGTH_UNKNOWN = (
     1 << 62
 )  # frames; libsndfile says the largest 64-bit number where FLAC's header says nothing
+_WAV_HOLDS = 4_000_000_000  # bytes; sizes in its header have 32 bits
 _OGG_PAGE = 65307  # bytes; the largest page
 
 
@@ -74,15 +77,44 @@ def decode(path: str | Path, sample_rate: int | None = None) -> tuple[Waveform, 
         AudioError: no such file, not sound, without samples, truncated, NaN or infinite.
     """
     path = Path(path)
-    _check_file(path)
-    try:
-        with _Stream(path) as file:
-            waveform, rate = _read_mono(file, path), int(file.samplerate)
-    except soundfile.LibsndfileError as error:
-        fix = "convert it to WAV or FLAC, or copy it again if it is damaged"
-        raise AudioError(f"{path} cannot be read: {_reason(error)}", "a sound file", fix) from error
+    with _opened(path) as file:
+        blocks, rate = list(_mono_blocks(file, path)), int(file.samplerate)
+    waveform = np.concatenate(blocks)
     _check_numbers(waveform, str(path))
     return _resample(waveform, rate, sample_rate), sample_rate or rate
+
+
+def stream(path: str | Path, sample_rate: int) -> Iterator[Waveform]:
+    """Read a sound file as `decode` does, block by block, hours in the memory of seconds.
+
+    Args:
+        path: any file that libsndfile reads, any number of channels.
+        sample_rate: the wanted rate in Hz.
+
+    Returns:
+        blocks of float32 (samples,), each about a second or less, which together are what `decode` returns.
+
+    Raises:
+        AudioError: as `decode`. What a header or the file's end gives away is told before the first block,
+            all else where it is met.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        if file.frames < _LENGTH_UNKNOWN:
+            _check_whole(file, path, int(file.frames))
+        yield from _resampled(
+            _numbers(_mono_blocks(file, path), str(path)), int(file.samplerate), sample_rate
+        )
+
+
+def duration(path: str | Path) -> float | None:
+    """Return how many seconds a file's header promises; None where it does not say.
+
+    Raises:
+        AudioError: no such file, or not sound.
+    """
+    with _opened(Path(path)) as file:
+        return file.frames / file.samplerate if file.frames < _LENGTH_UNKNOWN else None
 
 
 def to_mono_rate(samples: NDArray[Any] | Tensor, rate: int, sample_rate: int | None = None) -> Waveform:
@@ -138,8 +170,13 @@ def check(waveform: Waveform, sample_rate: int, name: str) -> None:
         given = f"{name} has {len(waveform)} samples at {sample_rate} Hz ({length})"
         raise AudioError(given, f"at least {1000 * SHORTEST:g} ms", "pass a longer piece")
     if not waveform.any():
-        given = f"{name} is silent: all {len(waveform)} samples are zero"
-        raise AudioError(given, "a sound", "check the recording; in stereo, opposite channels cancel")
+        raise silent(name, len(waveform))
+
+
+def silent(name: str, samples: int) -> AudioError:
+    """Return what is raised for a sound in which there is nothing to hear."""
+    given = f"{name} is silent: all {samples} samples are zero"
+    return AudioError(given, "a sound", "check the recording; in stereo, opposite channels cancel")
 
 
 def write(
@@ -167,6 +204,36 @@ def write(
         temporary.write_bytes(encoded)
 
 
+def write_blocks(
+    path: Path, blocks: Iterable[NDArray[np.float32]], sample_rate: int, samples: int, subtype: str
+) -> None:
+    """Write one channel in blocks to a WAV file, beyond 4 GB as RF64; it may be left half.
+
+    Args:
+        path: where.
+        blocks: floats (samples,), which "PCM_16" holds if none is beyond ±1.
+        sample_rate: in Hz.
+        samples: how many there are in all.
+        subtype: one of libsndfile's.
+
+    Raises:
+        OutputError: the folder or the disk does not take it.
+    """
+    size = samples * (2 if subtype == "PCM_16" else 4)
+    kind = "RF64" if size > _WAV_HOLDS else "WAV"
+    try:
+        with soundfile.SoundFile(path, "w", sample_rate, 1, subtype, format=kind) as file:
+            for block in blocks:
+                file.write(block)
+        # libsndfile does not tell of a full disk.
+        written = soundfile.info(path).frames
+    except soundfile.LibsndfileError as error:
+        raise OutputError(f"cannot write {path.name}: {_reason(error)}", "a writable folder") from error
+    if written != samples:
+        given = f"cannot write {path.name}: only {written} of {samples} samples fit"
+        raise OutputError(given, "a disk with room for it", "free some space, or choose another folder")
+
+
 def _encode(array: NDArray[Any], sample_rate: int, path: Path, subtype: str) -> bytes:
     if subtype not in ("FLOAT", "DOUBLE"):
         array = np.clip(array, -1, 1)
@@ -181,8 +248,8 @@ def _encode(array: NDArray[Any], sample_rate: int, path: Path, subtype: str) -> 
     return buffer.getvalue()
 
 
-def _check_file(path: Path) -> None:
-    """Let the system say what is wrong, as libsndfile only says "System error"."""
+def check_file(path: Path) -> None:
+    """Raise an `AudioError` in the system's words, as libsndfile only says "System error"."""
     if path.is_dir():
         raise AudioError(f"{path} is a folder", "a sound file", "name the files in it")
     try:
@@ -205,21 +272,31 @@ class _Stream(soundfile.SoundFile):
         return False
 
 
-def _read_mono(file: _Stream, path: Path) -> Waveform:
-    blocks: list[Waveform] = []
+@contextmanager
+def _opened(path: Path) -> Iterator[_Stream]:
+    check_file(path)
+    try:
+        with _Stream(path) as file:
+            yield file
+    except soundfile.LibsndfileError as error:
+        fix = "convert it to WAV or FLAC, or copy it again if it is damaged"
+        raise AudioError(f"{path} cannot be read: {_reason(error)}", "a sound file", fix) from error
+
+
+def _mono_blocks(file: _Stream, path: Path) -> Iterator[Waveform]:
+    """Decode a whole file, and see at its end whether it was one."""
     found = 0
     try:
         while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
-            blocks.append(block.mean(axis=1))
+            yield block.mean(axis=1)
             found += len(block)
     except soundfile.LibsndfileError as error:
         length = f" of {file.frames}" if file.frames < _LENGTH_UNKNOWN else ""
         given = f"{path} is truncated or damaged after about {found}{length} frames: {_reason(error)}"
         raise AudioError(given, "a whole file", _COPY_AGAIN) from error
     _check_whole(file, path, found)
-    if not blocks:
+    if not found:
         raise AudioError(f"{path} holds no samples", "a sound file", "copy or record it again")
-    return np.concatenate(blocks)
 
 
 def _check_whole(file: _Stream, path: Path, found: int) -> None:
@@ -270,6 +347,32 @@ def _resample(waveform: Waveform, rate: int, sample_rate: int | None) -> Wavefor
     return resampled
 
 
+def _resampled(blocks: Iterable[Waveform], rate: int, sample_rate: int) -> Iterator[Waveform]:
+    if rate == sample_rate:
+        yield from blocks
+        return
+    resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _numbers(blocks: Iterable[Waveform], name: str) -> Iterator[Waveform]:
+    """Pass blocks on until one has NaN or infinite samples; then count them all, and tell."""
+    bad = first = done = 0
+    for block in blocks:
+        finite = np.isfinite(block)
+        if not bad:
+            if finite.all():
+                yield block
+            else:
+                first = done + int(np.argmin(finite))
+        bad += int((~finite).sum())
+        done += len(block)
+    if bad:
+        raise _not_finite(name, bad, first)
+
+
 def _as_floats(samples: NDArray[Any] | Tensor) -> NDArray[Any]:
     if not isinstance(samples, np.ndarray):
         tensor = samples.detach().cpu()
@@ -284,9 +387,12 @@ def _as_floats(samples: NDArray[Any] | Tensor) -> NDArray[Any]:
 def _check_numbers(waveform: NDArray[Any], name: str) -> None:
     finite = np.isfinite(waveform)
     if not finite.all():
-        first = int(np.argmin(finite))
-        given = f"{name} has {int((~finite).sum())} NaN or infinite samples, the first at {first}"
-        raise AudioError(given, "finite numbers", "repair or cut the recording")
+        raise _not_finite(name, int((~finite).sum()), int(np.argmin(finite)))
+
+
+def _not_finite(name: str, count: int, first: int) -> AudioError:
+    given = f"{name} has {count} NaN or infinite samples, the first at {first}"
+    return AudioError(given, "finite numbers", "repair or cut the recording")
 
 
 def _reason(error: Exception) -> str:

@@ -3,41 +3,66 @@
 from __future__ import annotations
 
 import json
-import math
-import re
-import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from earmark import __version__, audio
-from earmark.errors import OutputError
 from earmark.features.level import peak_normalise
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
 from earmark.files import write_text
+from earmark.pictures import Caption, Columns, Span, draw, draw_contrast
 from earmark.regions import Grid, Region, find_regions
+from earmark.saving import finite, finite_all, harmless, safe_stem, stems_of_labels, workshop
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
-_RANGE_DB = 80.0  # what a picture shows, down from the loudest bin
-_LONGEST_STEM = 180  # bytes; file systems allow 255 for a name, and endings come after the stem
-_SOUNDS, _MASK = "magma", "YlGnBu"
-_LEFT, _RIGHT = 0.06, 0.92  # edges of a picture's panels
+__all__ = ["Explanation", "Moment", "safe_stem", "save_several"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What was decided in one window of a sound.
+
+    Args:
+        start: of the window, in seconds.
+        end: of the window, in seconds; the next window may begin before.
+        label: the class that is explained; None where all is silent, as is ``decision``.
+        probability: the classifier's for that class, 0 … 1.
+        decision: the class that the classifier chose.
+        kept: share of the window's picture that the mask keeps, 0 … 1.
+        scores: metrics by name, as in `Explanation`.
+    """
+
+    start: float
+    end: float
+    label: str | None
+    probability: float
+    decision: str | None
+    kept: float
+    scores: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it ready for strict JSON."""
+        numbers = {"probability": finite(self.probability), "kept": finite(self.kept)}
+        return {**asdict(self), **numbers, "scores": finite_all(self.scores)}
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """What a method says about one sound and one class; every method returns this.
+
+    A sound longer than the classifier's window is explained window by window, each for its own decision
+    unless a class was named, and put together without a seam. What is said of the whole is then a mean over
+    the windows that are not silent: ``decision`` is the class with the highest mean probability, ``label``
+    that or the named one, ``probability`` its mean, and ``scores`` are the means of the windows' own.
 
     Args:
         mask: (bins, frames) in [0, 1], 1 = kept; one frame per hop of the sound.
@@ -54,7 +79,9 @@ class Explanation:
         model: the model's name.
         source: the file, or "sound" for an array.
         threshold: bins with at least this were kept whole and all others dropped; None if not.
-        area: this share of the bins, the best, was kept whole and all others dropped; None if not.
+        area: this share of the bins (of each window), the best, was kept whole and all others dropped;
+            None if not.
+        timeline: what was decided when, window by window.
     """
 
     mask: Tensor = field(repr=False)
@@ -71,6 +98,7 @@ class Explanation:
     source: str = "sound"
     threshold: float | None = None
     area: float | None = None
+    timeline: tuple[Moment, ...] = field(default=(), repr=False)
 
     @property
     def sample_rate(self) -> int:
@@ -123,49 +151,20 @@ class Explanation:
             the figure; its ``savefig`` writes it, and it needs no display.
         """
         if figure is None:
-            from matplotlib.figure import Figure
-
-            figure = Figure(figsize=(9, 7.2), dpi=110)
-        panels, bars = _layout(figure)
-        loudest = float(self._magnitude.max())
-        sound, heard = (_decibels(part, loudest) for part in (self._magnitude, self.mask * self._magnitude))
-        self._panel(panels[0], sound, "the sound", _SOUNDS, (-_RANGE_DB, 0))
-        decibels = self._panel(panels[1], heard, f"heard as {self.label}", _SOUNDS, (-_RANGE_DB, 0))
-        kept = self._panel(panels[2], self.mask, f"the mask: {_percent(self.kept)} kept", _MASK, (0, 1))
-        panels[2].set_xlabel("time in s")
-        figure.colorbar(decibels, bars[0], label="dB below the loudest")
-        figure.colorbar(kept, bars[1], label="kept")
-        self._title(figure)
+            figure = new_figure()
+        spans = spans_of([(moment.start, moment.end, moment.decision) for moment in self.timeline])
+        draw(figure, self._columns, self._caption, self.duration, self.sample_rate / 2, spans)
         return figure
 
-    def _panel(
-        self, axes: Axes, values: Tensor, title: str, colours: str, limits: tuple[float, float]
-    ) -> AxesImage:
-        grid = self._grid
-        frame, height = grid.seconds_per_frame, grid.hz_per_bin / 1000
-        bins, frames = values.shape
-        axes.set_title(title, loc="left", fontsize=10, parse_math=False)
-        image = axes.imshow(
-            values.numpy(),
-            origin="lower",
-            aspect="auto",
-            cmap=colours,
-            vmin=limits[0],
-            vmax=limits[1],
-            extent=(-frame / 2, (frames - 0.5) * frame, -height / 2, (bins - 0.5) * height),
-        )
-        axes.set(xlim=(0, self.duration), ylim=(0, grid.highest / 1000), ylabel="kHz")
-        axes.label_outer()
-        return image
+    @property
+    def _columns(self) -> Columns:
+        return Columns.of(self._magnitude, self.mask, self._grid.seconds_per_frame)
 
-    def _title(self, figure: Figure) -> None:
-        # A label is not mathematics, even with dollar signs in it.
-        figure.text(
-            _LEFT, 0.945, f"{self.label}  {_percent(self.probability)}", fontsize=16, parse_math=False
-        )
-        decided = "" if self.decision == self.label else f" · decided: {self.decision}"
-        note = f"{self.method} · {self.model}{decided}"
-        figure.text(_RIGHT, 0.947, note, fontsize=10, ha="right", color="0.35", parse_math=False)
+    @property
+    def _caption(self) -> Caption:
+        note = caption_note(self.method, self.model, self.label, self.decision)
+        mixed = is_mixed([moment.label for moment in self.timeline])
+        return Caption(self.label, self.probability, self.kept, note, mixed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``STEM.json`` holds: all but the arrays, ready for strict JSON."""
@@ -175,18 +174,21 @@ class Explanation:
             "method": self.method,
             "label": self.label,
             "decision": self.decision,
-            "probability": _finite(self.probability),
-            "kept": _finite(self.kept),
+            "probability": finite(self.probability),
+            "kept": finite(self.kept),
             "threshold": self.threshold,
             "area": self.area,
-            "scores": {name: _finite(value) for name, value in self.scores.items()},
+            "scores": finite_all(self.scores),
             "sample_rate": self.sample_rate,
             "samples": len(self.waveform),
             "regions": [asdict(region) for region in self.regions()],
+            "timeline": moments_to_dicts(self.timeline),
             "earmark": __version__,
         }
 
-    def save(self, folder: str | Path, stem: str | None = None) -> list[Path]:
+    def save(
+        self, folder: str | Path, stem: str | None = None, notes: Mapping[str, Any] | None = None
+    ) -> list[Path]:
         """Write STEM.listen.wav, STEM.rest.wav, STEM.png and STEM.json, all of them or none.
 
         The sounds are 16 bit, or float where they go beyond full scale, so that the two still add up.
@@ -195,6 +197,7 @@ class Explanation:
             folder: made if missing; files of these names in it are replaced.
             stem: how the names begin; the source's if not given. Characters that could lead out of the
                 folder or that a file system refuses become "_".
+            notes: what else the JSON says.
 
         Returns:
             the four paths.
@@ -203,75 +206,120 @@ class Explanation:
             OutputError: the folder cannot be written.
         """
         folder = Path(folder)
-        stem = _harmless(stem) if stem else safe_stem(self.source)
-        with _workshop(folder, stem) as temporary:
-            made = self._write(temporary, stem)
+        stem = harmless(stem) if stem else safe_stem(self.source)
+        with workshop(folder, stem) as temporary:
+            made = [
+                *self._write_sounds(temporary, stem),
+                temporary / f"{stem}.png",
+                temporary / f"{stem}.json",
+            ]
+            write_figure(made[2], self.plot())
+            write_json(made[3], {**self.to_dict(), **(notes or {})})
             return [path.replace(folder / path.name) for path in made]
 
-    def _write(self, folder: Path, stem: str) -> list[Path]:
-        paths = [folder / f"{stem}.{ending}" for ending in ("listen.wav", "rest.wav", "png", "json")]
+    def _write_sounds(self, folder: Path, stem: str) -> list[Path]:
+        paths = [folder / f"{stem}.{ending}" for ending in ("listen.wav", "rest.wav")]
         highest = max(float(part.abs().max()) for part in (self.listenable, self.remainder))
         subtype = "PCM_16" if highest <= 1 else "FLOAT"
-        audio.write(paths[0], self.listenable, self.sample_rate, subtype)
-        audio.write(paths[1], self.remainder, self.sample_rate, subtype)
-        with warnings.catch_warnings():
-            # A label in a script that matplotlib's font lacks shows boxes; nothing can be done about it.
-            warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
-            self.plot().savefig(paths[2], pil_kwargs={"compress_level": 1})  # quick; noise packs badly anyway
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_text(paths[3], text + "\n")
+        for path, part in zip(paths, (self.listenable, self.remainder)):
+            audio.write(path, part, self.sample_rate, subtype)
         return paths
 
 
-def safe_stem(source: str) -> str:
-    """Return how the names of an input's results begin: its own name without the ending, made harmless.
+def save_several(
+    explanations: Sequence[Explanation],
+    folder: str | Path,
+    stem: str,
+    contrast: bool = False,
+    notes: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write the explanations of several classes of one sound, all of them or none.
 
-    >>> safe_stem("field/dog 1.wav"), safe_stem("../.."), safe_stem("a:b?.wav")
-    ('dog 1', 'sound', 'a_b_')
+    For each class these are STEM.LABEL.listen.wav and STEM.LABEL.rest.wav, and one STEM.json for all;
+    and STEM.LABEL.png for each, or STEM.contrast.png with all side by side.
+
+    Args:
+        explanations: of one sound.
+        folder: made if missing; files of these names in it are replaced.
+        stem: how the names begin.
+        contrast: whether to draw one picture.
+        notes: what else the JSON says.
+
+    Returns:
+        all paths, the JSON's last.
+
+    Raises:
+        OutputError: the folder cannot be written.
     """
-    return _harmless(Path(source).stem, _LONGEST_STEM - 20)  # room for a number behind it
+    folder, stem = Path(folder), harmless(stem)
+    stems = stems_of_labels(stem, [one.label for one in explanations])
+    with workshop(folder, stem) as temporary:
+        made = []
+        for one, name in zip(explanations, stems):
+            made += one._write_sounds(temporary, name)
+            if not contrast:
+                made.append(write_figure(temporary / f"{name}.png", one.plot()))
+        if contrast:
+            figure, first = new_figure(wide=len(explanations) > 1), explanations[0]
+            sides = [(one._columns, one._caption) for one in explanations]
+            draw_contrast(figure, sides, first.duration, first.sample_rate / 2)
+            made.append(write_figure(temporary / f"{stem}.contrast.png", figure))
+        values = several_to_dict([one.to_dict() for one in explanations], contrast)
+        made.append(write_json(temporary / f"{stem}.json", {**values, **(notes or {})}))
+        return [path.replace(folder / path.name) for path in made]
 
 
-def _harmless(name: str, longest: int = _LONGEST_STEM) -> str:
-    """Keep a name from leading out of its folder, and within what file systems take."""
-    name = re.sub(r"[^\w .()+,=@-]", "_", name).strip(" .")
-    return name.encode("utf-8", "ignore")[:longest].decode("utf-8", "ignore").strip(" .") or "sound"
+def several_to_dict(explanations: Sequence[Mapping[str, Any]], contrast: bool) -> dict[str, Any]:
+    """Return what STEM.json holds of the explanations of several classes of one sound."""
+    return {"input": explanations[0]["input"], "contrast": contrast, "explanations": list(explanations)}
 
 
-@contextmanager
-def _workshop(folder: Path, stem: str) -> Iterator[Path]:
-    """Give a temporary folder in the folder, so that all files can be finished before the first appears."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".earmark-", dir=folder) as temporary:
-            yield Path(temporary)
-    except (OSError, OutputError) as error:
-        cause = error if isinstance(error, OSError) else error.__cause__
-        if not isinstance(cause, OSError):
-            raise
-        given = f"cannot write {stem}.* in {folder}: {cause.strerror or cause}"
-        fix = "check its permissions and free space, or choose another folder"
-        raise OutputError(given, "a writable folder", fix) from cause
+def moments_to_dicts(timeline: Sequence[Moment]) -> list[dict[str, Any]]:
+    """Return a timeline ready for strict JSON."""
+    return [moment.to_dict() for moment in timeline]
 
 
-def _layout(figure: Figure) -> tuple[list[Axes], list[Axes]]:
-    """Make three panels with common axes, and two colour bars: one for both sounds, one for the mask."""
-    grid = figure.add_gridspec(3, 2, width_ratios=(1, 0.016), hspace=0.2, wspace=0.03)
-    figure.subplots_adjust(left=_LEFT, right=_RIGHT, top=0.885, bottom=0.07)
-    top = figure.add_subplot(grid[0, 0])
-    others = (figure.add_subplot(grid[row, 0], sharex=top, sharey=top) for row in (1, 2))
-    return [top, *others], [figure.add_subplot(grid[:2, 1]), figure.add_subplot(grid[2, 1])]
+def spans_of(timeline: Sequence[tuple[float, float, str | None]]) -> list[Span]:
+    """Return stretches without overlaps: a window ends in the middle of what it shares with the next.
+
+    Args:
+        timeline: start, end and decision of each window.
+
+    >>> spans_of([(0.0, 5.0, "dog"), (4.0, 9.0, None)])
+    [Span(start=0.0, end=4.5, label='dog'), Span(start=4.5, end=9.0, label=None)]
+    """
+    middles = [(end + start) / 2 for (_, end, _), (start, _, _) in pairwise(timeline)]
+    starts, ends = [0.0, *middles], [*middles, *(end for _, end, _ in timeline[-1:])]
+    return [Span(start, end, label) for start, end, (_, _, label) in zip(starts, ends, timeline)]
 
 
-def _decibels(magnitude: Tensor, loudest: float) -> Tensor:
-    quietest = loudest * 10 ** (-_RANGE_DB / 20)
-    return 20 * torch.log10(magnitude.clamp_min(quietest) / loudest)
+def is_mixed(labels: Sequence[str | None]) -> bool:
+    """Return whether the windows of a timeline are explained for different classes."""
+    return len({label for label in labels if label is not None}) > 1
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def caption_note(method: str, model: str, label: str, decision: str) -> str:
+    """Return what a picture says in small."""
+    return f"{method} · {model}" + ("" if decision == label else f" · decided: {decision}")
 
 
-def _finite(value: float) -> float | None:
-    """Turn what strict JSON cannot say into null."""
-    return value if math.isfinite(value) else None
+def new_figure(wide: bool = False) -> Figure:
+    """Return an empty picture that needs no display."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(14 if wide else 9, 7.2), dpi=110)
+
+
+def write_figure(path: Path, figure: Figure) -> Path:
+    """Write a picture as PNG."""
+    with warnings.catch_warnings():
+        # A label in a script that matplotlib's font lacks shows boxes; nothing can be done about it.
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+        figure.savefig(path, pil_kwargs={"compress_level": 1})  # quick; noise packs badly anyway
+    return path
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> Path:
+    """Write strict JSON."""
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return path

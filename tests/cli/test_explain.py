@@ -17,6 +17,7 @@ import soundfile
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
+import earmark.recording
 from earmark.cli.main import app
 from earmark.explanation import Explanation
 
@@ -27,6 +28,7 @@ SoundFile = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Explanation, "plot", lambda self: Figure(figsize=(1, 1)))
+    monkeypatch.setattr(earmark.recording, "draw", lambda *_: None)
 
 
 @pytest.fixture
@@ -165,6 +167,11 @@ def test_odd_but_good_input(run, sound_file: SoundFile, rate: int, channels: int
         (["--threshold", "2"], "threshold is 2.0; expected"),
         (["--area", "0"], "area is 0.0; expected"),
         (["--area", "0.1", "--threshold", "0.5"], "both threshold 0.5 and area 0.1"),
+        (["--contrast", "dog", "cat"], "no class 'cat'"),
+        (["--contrast", "dog", "dog"], "targets are dog, dog; expected different classes"),
+        (["--top", "4"], "top is 4; expected a number of classes, 1 to 3"),
+        (["--top", "2", "--target", "dog"], "--target, --contrast and --top exclude one another"),
+        (["--overlap", "0.7"], "overlap is 0.7; expected"),
     ],
 )
 def test_wrong_usage_is_one_line(
@@ -226,6 +233,122 @@ def test_ctrl_c_stops_in_one_line(run, sound_file: SoundFile, monkeypatch: pytes
     result = run(sound_file())
     assert result.exit_code == 130
     assert result.stderr.split() == ["stopped"]
+
+
+def test_a_long_sound_has_a_timeline(run, sound_file: SoundFile, tmp_path: Path) -> None:
+    paths = [sound_file("a.wav"), sound_file("night.flac", seconds=2.5, rate=8000), sound_file("b.wav")]
+    result = run(*paths)
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == list(map(str, paths))
+    values = json.loads((tmp_path / "out" / "night.json").read_text())
+    count, label = len(values["timeline"]), values["label"]
+    assert count == 3
+    assert lines[1] == (
+        f"{paths[1]}: {label} {100 * values['probability']:.0f} % over 3 windows ({label} 3) · kept"
+        f" {100 * values['kept']:.0f} % of the picture → {tmp_path / 'out' / 'night.listen.wav'}"
+    )
+    assert written(tmp_path / "out") == sorted([*files_of("a", "b", "night"), "night.timeline.csv"])
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.5])
+def test_a_contrast_gives_both_side_by_side(
+    seconds: float, run, sound_file: SoundFile, tmp_path: Path
+) -> None:
+    result = run(sound_file("farm.wav", seconds=seconds), "--contrast", "rain", "dog")
+    assert result.exit_code == 0
+    assert [re.search(r": (\w+) .*kept .* % of", line)[1] for line in result.stdout.splitlines()] == [  # type: ignore[index]
+        "rain",
+        "dog",
+    ]
+    sounds = [f"farm.{label}.{end}" for label in ("dog", "rain") for end in ("listen.wav", "rest.wav")]
+    tables = ["farm.dog.timeline.csv", "farm.rain.timeline.csv"] if seconds > 1 else []
+    assert written(tmp_path / "out") == sorted([*sounds, *tables, "farm.contrast.png", "farm.json"])
+    values = json.loads((tmp_path / "out" / "farm.json").read_text())
+    assert [one["label"] for one in values["explanations"]] == ["rain", "dog"]
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.5])
+def test_the_most_probable_classes(seconds: float, run, sound_file: SoundFile, tmp_path: Path) -> None:
+    values = json.loads(run(sound_file("a.wav", seconds=seconds), "--top", 2, "--json").stdout)
+    first, second = values["explanations"]
+    assert first["probability"] > second["probability"]
+    assert first["label"] == first["decision"] != second["label"]
+    assert set(written(tmp_path / "out")) == {Path(file).name for file in values["files"]}
+
+
+@pytest.mark.parametrize("options", [[], ["--top", "2"], ["--contrast", "dog", "rain"]])
+def test_what_is_explained_is_not_explained_again(
+    options: list[str], run, sound_file: SoundFile, tmp_path: Path
+) -> None:
+    paths = [sound_file("a.wav"), sound_file("long.wav", seconds=2.5)]
+    run(*paths, *options)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()}
+
+    def unchanged() -> list[bool]:
+        return [file.stat().st_mtime_ns == time for file, time in before.items()]
+
+    result = run(*paths, *options)
+    assert result.exit_code == 0
+    assert [line.split(": ")[1] for line in result.stdout.splitlines()] == [
+        f"already explained → {tmp_path / 'out' / name}"
+        for name in (
+            json.loads(line)["files"][0] for line in run(*paths, *options, "--json").stdout.splitlines()
+        )
+        for name in [Path(name).name]
+    ]
+    assert all(unchanged())
+    assert not any([run(*paths, *options, "--again").exit_code, *unchanged()])
+
+
+@pytest.mark.parametrize("change", ["sound", "option", "model", "file"])
+def test_what_has_changed_is_explained_again(
+    change: str, run, sound_file: SoundFile, model_dir: Path, tmp_path: Path
+) -> None:
+    path, model = sound_file("a.wav"), tmp_path / "model"
+    shutil.copytree(model_dir, model)
+    run(path, model=model)
+    changes: dict[str, Callable[[], object]] = {
+        "sound": lambda: sound_file("a.wav", seed=1),
+        "option": lambda: None,
+        "model": lambda: os.utime(model / "lmac.safetensors", ns=(1, 1)),
+        "file": (tmp_path / "out" / "a.rest.wav").unlink,
+    }
+    changes[change]()
+    result = run(path, *(["--area", 0.3] if change == "option" else []), model=model)
+    assert "already" not in result.stdout
+    assert written(tmp_path / "out") == files_of("a")
+
+
+def test_a_stopped_long_sound_goes_on(
+    run, sound_file: SoundFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sound_file("long.wav", seconds=9.5)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(earmark.recording.Track, "end", stop)
+        result = run(path)
+    assert result.exit_code == 130
+    assert result.stderr.strip() == f"stopped; the same command goes on with {path}"
+    monkeypatch.setattr(earmark.explaining.Request, "findings", stop)  # which nothing is left for
+    assert run(path).exit_code == 0
+    assert written(tmp_path / "out") == sorted([*files_of("long"), "long.timeline.csv"])
+
+
+def test_more_than_a_batch_of_inputs_with_bad_ones_among_them(
+    run, sound_file: SoundFile, tmp_path: Path
+) -> None:
+    paths = [sound_file(f"{number}.wav", seconds=0.1 * number + 0.1) for number in range(12)]
+    bad = tmp_path / "bad.wav"
+    truncate(bad)
+    result = run(*paths[:5], bad, *paths[5:], "--json")
+    assert result.exit_code == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["input"] for line in lines] == list(map(str, [*paths[:5], bad, *paths[5:]]))
+    assert ["error" in line for line in lines] == [line["input"] == str(bad) for line in lines]
 
 
 def test_the_installed_command_ends_as_it_should(

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from earmark.cli.terminal import FAILED, make_writable, progress, say, say_error
-from earmark.errors import AudioError, EarmarkError
-
-if TYPE_CHECKING:
-    from earmark.explanation import Explanation
+from earmark.cli.own import HELP as MODEL_HELP
+from earmark.cli.own import METAVAR, find, is_own
+from earmark.cli.terminal import FAILED, make_writable, progress, say_error
+from earmark.errors import ModelError
 
 EXAMPLES = (
     "[bold]Examples[/bold]\n\n"
     "earmark explain dog.wav\n\n"
     "earmark explain field/*.wav --model my-model --out heard\n\n"
     "earmark explain street.mp3 --target siren --area 0.1\n\n"
+    "earmark explain farm.wav --contrast dog rooster\n\n"
+    "earmark explain night.flac --top 3\n\n"
+    "earmark explain bird.wav --model mynet.py:make --method saliency\n\n"
     "earmark explain field/*.wav --json > heard.jsonl"
 )
 
 
 def explain(
     audio: Annotated[
-        list[Path], typer.Argument(metavar="AUDIO", help="Sound files: WAV, FLAC, Ogg, MP3 and more.")
+        list[Path], typer.Argument(metavar="AUDIO", help="Sound files of any length: WAV, FLAC, Ogg, MP3 …")
     ],
-    model: Annotated[
-        str, typer.Option(metavar="NAME|DIR", help="One of [bold]earmark models[/bold], or a model folder.")
-    ] = "esc10",
+    model: Annotated[str, typer.Option(metavar=METAVAR, help=MODEL_HELP)] = "esc10",
     method: Annotated[
         str, typer.Option(metavar="METHOD", help="One of [bold]earmark methods[/bold].")
     ] = "lmac",
     target: Annotated[
         str | None, typer.Option(metavar="LABEL", help="The class to explain, not what was decided.")
     ] = None,
+    contrast: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="A B", help="Explain two classes, side by side.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(metavar="K", help="Explain the K most probable classes.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go.")] = Path("explained"),
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps …")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per input.")] = False,
@@ -46,74 +48,43 @@ def explain(
     area: Annotated[
         float | None, typer.Option(metavar="0…1", help="Hard mask: keep the best bins up to this share.")
     ] = None,
+    overlap: Annotated[
+        float, typer.Option(metavar="0…0.5", help="Long sounds: the share that two windows both hear.")
+    ] = 0.2,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also explain what the same command has explained before.")
+    ] = False,
 ) -> None:
     """Play back the part of a sound that made the classifier decide.
 
     Per input: [bold]STEM.listen.wav[/bold], what was heard; [bold]STEM.rest.wav[/bold], all else;
-    [bold]STEM.png[/bold], a picture; [bold]STEM.json[/bold], the scores.
+    [bold]STEM.png[/bold], a picture; [bold]STEM.json[/bold], the scores. Several classes:
+    [bold]STEM.LABEL.listen.wav[/bold] and so on, and [bold]STEM.contrast.png[/bold] for two side by side.
+
+    What is longer than the classifier hears at once is explained in windows and stitched together, in the
+    memory of a few windows; [bold]STEM.timeline.csv[/bold] tells what was decided when. The same command
+    goes on where it was stopped.
     """
+    if sum(choice is not None for choice in (target, contrast, top)) > 1:
+        raise ModelError(
+            "--target, --contrast and --top exclude one another", "one of them", "drop the others"
+        )
     make_writable(out)
     from earmark.api import prepare
+    from earmark.cli.explaining import Run, distinct_stems, is_long, stamps
 
-    explain_one = prepare(model, method, target, device, threshold=threshold, area=area)
-    failed = 0
-    with progress(len(audio) > 1) as display:
-        task = display.add_task("explaining", total=len(audio)) if display else None
-        for path, stem in zip(audio, _distinct_stems(audio)):
-            failed += not _try(path, stem, explain_one, out, as_json)
+    wanted = contrast or target
+    named = find(model, device) if is_own(model) else model
+    request = prepare(named, method, wanted, device, threshold=threshold, area=area, top=top, overlap=overlap)
+    with progress(len(audio) > 1 or is_long(request, audio[0])) as display:
+        run = Run(request, out, as_json, again, contrast is not None, stamps(model, request.model), display)
+        task = display.add_task("explaining", total=len(audio)) if display and len(audio) > 1 else None
+        for path, stem in zip(audio, distinct_stems(audio)):
+            run.take(path, stem)
             if display and task is not None:
                 display.advance(task)
-    if failed:
+        run.flush()
+    if run.failed:
         if len(audio) > 1:
-            say_error(f"{failed} of {len(audio)} inputs failed")
+            say_error(f"{run.failed} of {len(audio)} inputs failed")
         raise typer.Exit(FAILED)
-
-
-def _try(path: Path, stem: str, explain_one: Callable[..., Explanation], out: Path, as_json: bool) -> bool:
-    """Explain and save one input; tell how it went, and return whether it went well."""
-    try:
-        if path.is_dir():
-            raise AudioError(f"{path} is a folder", "sound files", f"pass {path}/*.wav")
-        explanation = explain_one(path)
-        files = explanation.save(out, stem)
-    except EarmarkError as error:
-        say_error(str(error))
-        if as_json:
-            say(json.dumps({"input": str(path), "error": str(error)}))
-        return False
-    say(_as_json(explanation, files) if as_json else _as_line(explanation, files[0]))
-    return True
-
-
-def _as_json(explanation: Explanation, files: Sequence[Path]) -> str:
-    values: dict[str, Any] = explanation.to_dict() | {"files": [str(file) for file in files]}
-    return json.dumps(values, allow_nan=False)
-
-
-def _as_line(explanation: Explanation, listen: Path) -> str:
-    label, scores = explanation.label, explanation.scores
-    decided = "" if explanation.decision == label else f" (decided: {explanation.decision})"
-    return (
-        f"{explanation.source}: {label} {_percent(explanation.probability)}{decided}"
-        f" · kept {_percent(explanation.kept)} of the picture,"
-        f" alone: {label} {_percent(scores['probability_in'])},"
-        f" without it: {label} {_percent(scores['probability_out'])}"
-        f" → {listen}"
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _distinct_stems(paths: Sequence[Path]) -> Iterator[str]:
-    """Name the results of each input so that no two of a run share a name."""
-    from earmark.explanation import safe_stem
-
-    taken: set[str] = set()
-    for path in paths:
-        stem, number = safe_stem(str(path)), 1
-        while (name := stem if number == 1 else f"{stem}-{number}").casefold() in taken:
-            number += 1
-        taken.add(name.casefold())
-        yield name

@@ -13,6 +13,9 @@ from earmark import __version__
 from earmark.cli.evaluate import EXAMPLES as EVALUATE_EXAMPLES
 from earmark.cli.evaluate import evaluate
 from earmark.cli.explain import EXAMPLES, explain
+from earmark.cli.import_ import import_
+from earmark.cli.info import EXAMPLES as INFO_EXAMPLES
+from earmark.cli.info import info
 from earmark.cli.methods import methods
 from earmark.cli.models import models
 from earmark.cli.tables import EXAMPLES as TABLES_EXAMPLES
@@ -47,10 +50,12 @@ app = typer.Typer(
 )
 app.command(no_args_is_help=True, epilog=EXAMPLES)(explain)
 app.add_typer(train, name="train")
+app.add_typer(import_, name="import")
 app.command(no_args_is_help=True, epilog=EVALUATE_EXAMPLES)(evaluate)
 app.command(no_args_is_help=True, epilog=TABLES_EXAMPLES)(tables)
 app.command()(methods)
 app.command()(models)
+app.command(no_args_is_help=True, epilog=INFO_EXAMPLES)(info)
 
 
 def _version(wanted: bool) -> None:

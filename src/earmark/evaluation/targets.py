@@ -40,7 +40,7 @@ def absent_classes(present: Tensor, classes: int) -> Tensor:
         classes: how many there are, at least 3.
 
     >>> absent_classes(torch.tensor([[0, 1], [2, 0], [1, 2]]), 4)
-    tensor([2, 3, 3])
+    tensor([2, 1, 3])
     """
     wanted = (torch.arange(len(present))[:, None] + torch.arange(classes)) % classes
     there = (wanted[:, :, None] == present[:, None].cpu()).any(2)

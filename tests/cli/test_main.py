@@ -72,4 +72,5 @@ def test_models_lists_the_bundled(model_dir: Path, monkeypatch: pytest.MonkeyPat
     for module in (earmark.bundled, earmark.cli.models):
         monkeypatch.setattr(module, "MODELS", model_dir.parent)
     result = CliRunner().invoke(app, ["models"])
-    assert result.stdout == "tiny  explained by lmac; 3 classes: dog, rain, clock\n"
+    said = "tiny  16000 Hz, 1 s at a time; explained by lmac; 3 classes: dog, rain, clock\n"
+    assert result.stdout == said

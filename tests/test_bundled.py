@@ -11,6 +11,7 @@ from earmark.data.clips import load_all
 from earmark.data.esc50 import read_esc50
 from earmark.evaluation.protocol import mixtures
 from earmark.evaluation.runner import mean_scores, score_sounds
+from earmark.evaluation.targets import score_targets, two_classes
 from earmark.explainers.lmac.training import LmacRecipe
 from earmark.training.recipe import load_recipe, recipe_hash
 
@@ -51,9 +52,22 @@ def test_the_explanations_are_faithful_and_about_the_right_source(
     assert means["share"] >= 0.80
 
 
+@needs_data
+def test_each_class_of_a_mixture_has_its_own_explanation_and_others_hardly_any(
+    fold4: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    scores = score_targets(earmark.load("esc10").explainers["lmac"], *two_classes(*fold4, per_clip=1, seed=7))
+    means = {name: float(values.mean()) for name, values in scores.items()}
+    assert means["own"] >= 0.8
+    assert means["SI-SDRi"] >= 4
+    assert means["overlap"] <= 0.3
+    assert means["absent energy"] <= 0.08
+    assert means["absent energy"] <= means["energy"] / 5
+
+
 def test_its_weights_come_from_the_recipes_beside_it() -> None:
     description = earmark.load("esc10").explainers["lmac"].config.description
-    for name in ("separate.yaml", "lmac.yaml"):
+    for name in ("separate.yaml", "lmac.yaml", "targets.yaml"):
         assert recipe_hash(load_recipe(LmacRecipe, RECIPES / name)) in description
 
 

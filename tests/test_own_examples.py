@@ -17,7 +17,7 @@ METHODS = {
     "own_1d_cnn": (("integrated-gradients", "occlusion"), "integrated-gradients"),
     "own_recurrent": (("integrated-gradients", "occlusion"), "integrated-gradients"),
     "own_front_end": (("integrated-gradients", "occlusion", "gradcam"), "gradcam"),
-    "own_lmac": (("integrated-gradients", "lmac"), "lmac"),
+    "own_lmac": (("lmac",), "lmac"),
 }
 
 
@@ -74,7 +74,7 @@ def test_an_example_trains_wraps_and_explains(
     monkeypatch.setattr(example, "run", lambda out, run=example.run: returned.update(run(out)))
     example.main()
     assert set(returned) == {*methods, "whole sound"}
-    assert returned[finds] > returned["whole sound"] + 0.05
+    assert returned[finds] > returned["whole sound"] + 0.03
     told = capsys.readouterr().out
     for method in methods:
         assert f"{returned[method]:4.0%}  {method}, to be heard in" in told

@@ -101,7 +101,7 @@ MISTAKES: dict[str, Callable[[Path], Any]] = {
     "cannot take a tensor of shape": lambda _: wrap(Around(), layout="bt"),
     "has no 'f', and the features are": lambda _: wrap(Around(), takes=earmark.LogMel(64)),
     "gives two answers to one sound": lambda _: wrap(Around(nn.functional.dropout)),
-    "no inner module of": lambda _: wrap(nn.Sequential(nn.Flatten(), nn.Linear(8000, 3))),
+    "need a feature map": lambda _: explain(nn.Sequential(nn.Flatten(), nn.Linear(8000, 3)), "gradcam"),
     "the network has no module": lambda _: wrap(Around(), layers=["innner.1"]),
     "the logits do not depend on the module": lambda _: wrap(Around(), layers=["beside"]),
     "of the network is float16": lambda _: wrap(Around().half()),

@@ -12,6 +12,8 @@ from earmark.classifiers.layers import Layer, choose
 from earmark.classifiers.taps import Tokens
 from earmark.classifiers.wrap import list_layers, wrap
 from earmark.errors import ModelError
+from earmark.evaluation.protocol import Sounds
+from earmark.evaluation.runner import Said, hear_sounds, score_masks
 from earmark.explainers.base import find
 from earmark.explainers.lmac.explainer import Lmac
 from earmark.features.front_ends import LogMel, Mfcc
@@ -163,6 +165,9 @@ class Gives(nn.Module):
         (lambda x: x[:, :2], r"gives a tensor of shape \(2, 2\).*as many labels"),
         (lambda x: x.argmax(1), r"gives a tensor of shape \(2,\) and type int64"),
         (lambda x: x.softmax(1), "gives probabilities: they sum to one; expected logits"),
+        (lambda x: x.sigmoid(), "gives probabilities: its last step is Sigmoid; expected logits"),
+        (lambda x: x - x.mean(0), "two answers to one sound, .* apart, alone and beside another"),
+        (lambda x: x[:, :1], "one output is one yes or no: pass one label and multi_label=True"),
         (lambda x: nn.functional.dropout(x, 0.5), "two answers to one sound, .* apart, in evaluation mode"),
         (lambda x: x / 0, "no finite numbers for noise"),
     ],
@@ -198,6 +203,19 @@ def test_the_part_with_the_logits_can_be_named(change, output: str | int) -> Non
         ({"labels": "abc"}, "labels is 'abc'"),
         ({"labels": ("a", "b", "a")}, "'a' is there more than once"),
         ({"labels": ("a", "b")}, "as many labels as"),
+        ({"labels": ("a",)}, "'a' is the only label, so it would always have the probability 1"),
+        ({"labels": 3}, "labels is 3"),
+        ({"layers": ["4"]}, r"module '4' gives \(batch, 3\); expected something over time"),
+        ({"layers": {"aside": "bct"}}, "no module 'aside'"),
+        ({"sample_rate": "8k"}, "sample_rate is '8k'"),
+        ({"sample_rate": 0}, "sample_rate is 0"),
+        ({"seconds": "1"}, "seconds is '1'"),
+        ({"seconds": float("inf")}, "seconds is inf"),
+        ({"spectrogram": "hann"}, "spectrogram is 'hann'"),
+        ({"bands": "mel"}, "bands is 'mel'"),
+        ({"takes": lambda stft: 1 / 0}, "front end cannot take spectra of shape .* division by zero"),
+        ({"takes": LogMel(512), "layout": "bft"}, "512 bands up to 4000 Hz; expected at most 257"),
+        ({"takes": LogMel(f_max=5000), "layout": "bft"}, "64 bands up to 5000 Hz"),
         ({"seconds": 0.001}, "seconds is 0.001"),
         ({"spectrogram": SpectrogramConfig()}, "sample_rate is 8000 and the spectrogram's 16000"),
     ],
@@ -215,7 +233,7 @@ def test_settings_that_do_not_fit(changes: dict, message: str) -> None:
         (small().to("meta"), "the network is on meta"),
         (nn.Sequential(small()[0].to("meta"), small()[1:]), "on cpu and meta; expected one device"),
         ("net", "the network is a str"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(4000, 3)), "no inner module of Sequential gives something"),
+        (torch.jit.script(small()), "TorchScript module"),
     ],
 )  # fmt: skip
 def test_a_network_that_cannot_be_explained(network: nn.Module, message: str) -> None:
@@ -257,3 +275,138 @@ def test_labels_that_may_hold_at_once_are_each_a_question_of_its_own() -> None:
     assert torch.allclose(classifier.probabilities(logits), torch.sigmoid(logits))
     asked, index = classifier.question(logits, torch.tensor([2]))
     assert asked.softmax(1).gather(1, index[:, None]).item() == pytest.approx(torch.sigmoid(logits)[0, 2])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LogMel(log="log2"), "log is 'log2'; expected one of 'db'"),
+        (lambda: LogMel(scale="mel"), "scale is 'mel'"),
+        (lambda: LogMel(f_min=300, f_max=200), "bands go from 300 to 200 Hz"),
+        (lambda: LogMel(power=0), "power is 0"),
+        (lambda: Mfcc(40, LogMel(20)), "n_mfcc is 40; expected 1 … 20"),
+    ],
+)
+def test_a_front_end_that_cannot_be(make, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        make()
+
+
+def test_a_network_without_maps_is_explained_by_what_needs_none() -> None:
+    torch.manual_seed(0)
+    classifier = wrap(nn.Sequential(nn.Flatten(), nn.Linear(4000, 3)), **settings())
+    stft, target = classifier.spectrogram(torch.randn(1, 4000)), torch.tensor([0])
+    assert find("saliency")(classifier).masks(stft, target).max() == 1
+    with pytest.raises(ModelError, match="class activation maps need a feature map"):
+        find("gradcam")(classifier).masks(stft, target)
+    with pytest.raises(ModelError, match="lmac needs a feature map"):
+        Lmac(classifier)
+
+
+def test_a_compiled_network_is_taken_apart() -> None:
+    network = small()
+    assert wrap(torch.compile(network), **settings()).network is network
+
+
+def test_nothing_puts_the_network_in_training_mode() -> None:
+    network = small(nn.BatchNorm1d(1), nn.Dropout(0.5))
+    classifier = wrap(network, **settings())
+    Lmac(classifier)
+    assert not any(module.training for module in classifier.modules())
+
+
+class Shifts(nn.Module):
+    """Takes the mean away from what it is given, in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = small()
+
+    def forward(self, sound: Tensor) -> Tensor:
+        sound -= 0.5
+        return self.inner(sound)
+
+
+def test_what_the_network_does_to_its_input_reaches_nobody() -> None:
+    classifier = wrap(Shifts(), **settings())
+    stft = classifier.spectrogram(torch.randn(1, 4000))
+    assert torch.equal(classifier.hear(stft).features, classifier.features(stft))
+    assert find("saliency")(classifier).masks(stft, torch.tensor([0])).max() == 1
+
+
+def test_weight_norm_can_be_frozen_after_a_pass_with_gradients() -> None:
+    network = small()
+    nn.utils.weight_norm(network[0])
+    classifier = wrap(network, **settings())
+    sound = torch.randn(1, 4000)
+    said = classifier(sound)
+    assert torch.allclose(classifier.frozen()(sound), said)
+
+
+class Pictures(nn.Module):
+    """Makes a spectrogram of its own, (time, frequency), and sums its loud places; for one length alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(128))
+        self.picture = nn.ReLU()
+        self.head = nn.Linear(63 * 65, 3)
+
+    def forward(self, sound: Tensor) -> Tensor:
+        spectrum = torch.stft(sound, 128, 64, window=self.window, return_complex=True).abs()
+        picture = self.picture(spectrum.transpose(1, 2)[:, None] - 1)
+        return self.head(picture.flatten(1)) + picture.mean((2, 3))
+
+
+@pytest.mark.parametrize("bands", ["linear", LogMel(40, scale="htk"), None])
+def test_maps_of_a_picture_of_its_own_lie_where_they_were_said_to(bands) -> None:
+    classifier = wrap(Pictures(), **settings(layout="bt", bands=bands))
+    # For one length alone, the time axis shows by what a change in the second half changes.
+    assert classifier.layers == {"picture": "bctf"}
+    tone = torch.sin(2 * torch.pi * 3000 * torch.arange(4000) / RATE)
+    tone[2000:] = 0
+    mask = find("gradcam")(classifier).masks(classifier.spectrogram(tone[None]), torch.tensor([0]))[0]
+    assert mask[:, :20].sum() > 5 * mask[:, -15:].sum()
+    at = float(classifier.spectrogram.frequencies()[mask.sum(1).argmax()])
+    if bands is None:
+        assert (mask - mask[:1]).abs().max() < 1e-6
+    else:
+        # As mel bands, the same rows are other frequencies.
+        assert (abs(at - 3000) < 100) == (bands == "linear")
+
+
+def test_masks_of_features_leave_silence_not_zero_decibels() -> None:
+    classifier = wrapped(
+        nn.Sequential(nn.Conv1d(24, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()), takes=LogMel(24)
+    )
+    assert torch.allclose(classifier.silence(), torch.tensor(-100.0))
+    sounds = Sounds(0.01 * noise(), torch.zeros_like(noise()), torch.zeros(3).long(), torch.arange(3))
+    scene = hear_sounds(classifier, sounds)
+    explainer = find("all-ones")(classifier).on("features")
+    scores = score_masks(explainer, scene, explainer.masks(scene.stft, scene.target, scene.heard))
+    assert torch.allclose(scores["FF"], scores["FF all"], atol=1e-5)
+
+
+def test_an_evaluation_plays_sounds_at_their_own_level() -> None:
+    class Loudness(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.square = nn.Identity()
+
+        def forward(self, sound: Tensor) -> Tensor:
+            power = self.square(sound.square()).mean(1)
+            return torch.stack([power - 0.01, 0.01 - power], 1)
+
+    classifier = wrap(Loudness(), sample_rate=4000, labels=("loud", "quiet"), seconds=0.5)
+    waveform = torch.tensor([[0.5], [0.01]]) * noise(2)
+    scene = hear_sounds(classifier, Sounds(waveform, 0 * waveform, torch.arange(2), torch.arange(2)))
+    assert scene.target.tolist() == [0, 1]
+
+
+def test_fid_in_of_several_labels_asks_for_the_most_probable_one() -> None:
+    classifier = wrap(small(), **settings(multi_label=True))
+    whole, kept = torch.tensor([[-1.0, -2.0, -3.0]]), torch.tensor([[-3.0, -2.0, -3.0]])
+    said = Said(classifier, whole, kept, whole, torch.tensor([0]))
+    scores = said.scores(torch.rand(1, 4, 4))
+    assert scores["Fid-In"].item() == 0
+    assert scores["p"].item() == pytest.approx(torch.sigmoid(torch.tensor(-1.0)).item())

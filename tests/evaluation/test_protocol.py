@@ -44,20 +44,17 @@ def ratio(sounds: Sounds) -> Tensor:
 
 
 @pytest.mark.parametrize(("condition", "protocol"), RATIOS)
-def test_the_parts_have_the_ratio_and_the_sum_a_peak_of_1(condition: str, protocol) -> None:
+def test_the_parts_have_the_ratio(condition: str, protocol) -> None:
     sounds = make_sounds(condition, material_of(), range(6), protocol=protocol)
     assert ratio(sounds).tolist() == pytest.approx([RATIOS[condition, protocol]] * 6, abs=1e-3)
-    assert sounds.mixture.abs().amax(1).tolist() == pytest.approx([1] * 6)
     assert sounds.labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert sounds.clips.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_the_source_is_the_clip(condition: str) -> None:
+def test_the_source_is_the_clip_at_its_own_level(condition: str) -> None:
     material = material_of()
-    sounds = make_sounds(condition, material, [4, 1])
-    for part, clip in zip(sounds.source, material.waveform[[4, 1]]):
-        assert torch.allclose(part / part.norm(), clip / clip.norm(), atol=1e-6)
+    assert torch.equal(make_sounds(condition, material, [4, 1]).source, material.waveform[[4, 1]])
 
 
 def test_clean_adds_nothing() -> None:
@@ -142,9 +139,10 @@ def test_a_silent_clip_stays_silent(condition: str) -> None:
 
 
 def test_a_silent_recording_adds_nothing() -> None:
-    sounds = make_sounds("in-domain", material_of(noises={"hush": torch.zeros(50)}), range(6))
+    material = material_of(noises={"hush": torch.zeros(50)})
+    sounds = make_sounds("in-domain", material, range(6))
     assert not sounds.interferer.any()
-    assert sounds.source.abs().amax(1).tolist() == pytest.approx([1] * 6)
+    assert torch.equal(sounds.source, material.waveform)
     assert sounds.names == ("hush",) * 6
 
 

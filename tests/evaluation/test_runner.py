@@ -7,7 +7,7 @@ from torch import Tensor
 from earmark.classifiers.base import AudioClassifier, Heard
 from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
 from earmark.evaluation.protocol import Sounds, in_noise, mixtures
-from earmark.evaluation.runner import mean_scores, score_sounds
+from earmark.evaluation.runner import hear_sounds, mean_scores, score_sounds
 from earmark.explainers.base import Explainer
 
 SAMPLES = 16000
@@ -47,10 +47,12 @@ def tones() -> Sounds:
     return mixtures(torch.stack([low, high]), torch.tensor([0, 1]), per_clip=1, snr_db=3.0)
 
 
-def test_mixtures_have_their_ratio_and_a_common_level(tones: Sounds) -> None:
+def test_mixtures_have_their_ratio_and_are_heard_at_a_peak_of_1(classifier: Cnn14, tones: Sounds) -> None:
     ratio = 10 * torch.log10(tones.source.square().sum(1) / tones.interferer.square().sum(1))
     assert ratio.tolist() == pytest.approx([3, 3], abs=1e-3)
-    assert tones.mixture.abs().amax(1).tolist() == pytest.approx([1, 1])
+    heard = hear_sounds(classifier, tones)
+    assert heard.sounds.mixture.abs().amax(1).tolist() == pytest.approx([1, 1])
+    assert torch.allclose(heard.heard.logits, classifier(tones.mixture), atol=1e-5)
 
 
 def test_noise_is_the_same_for_a_seed_only() -> None:

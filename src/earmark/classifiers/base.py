@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +16,9 @@ from typing_extensions import Self
 from earmark.errors import ModelError
 from earmark.features.level import peak_of
 from earmark.features.spectrogram import Spectrogram
+
+_MOST_NAMED = 20  # classes in an error line
+_NEAR = 5  # of more than these, those that look most like what was asked for
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,10 @@ class AudioClassifier(nn.Module, ABC):
         See `earmark.features.bands.bands_to_bins`, which makes it of where the bins lie among the bands.
         """
 
+    def maps_to_bins(self) -> Tensor | None:
+        """Return the same for the height of the feature maps, or None where that is the bins themselves."""
+        return self.bands_to_bins()
+
     def picture(self, stft: Tensor, features: Tensor) -> Tensor:
         """Return what decoders look at and draw on, (batch, bands, frames).
 
@@ -100,6 +110,15 @@ class AudioClassifier(nn.Module, ABC):
             features: what `features` made of it.
         """
         return features
+
+    @torch.no_grad()
+    def silence(self) -> Tensor:
+        """Return the features of silence, (1, rows, 1): what is left of features that a mask takes away."""
+        hop = self.spectrogram.config.hop_length
+        samples = round(self.seconds * self.spectrogram.sample_rate)
+        zeros = torch.zeros((1, self.spectrogram.bins, samples // hop + 1), device=self.device)
+        features = self.features(torch.complex(zeros, zeros) if self.hears_phase else zeros)
+        return features[..., features.shape[-1] // 2, None]
 
     def logits(self, features: Tensor) -> Tensor:
         """Return (batch, classes) before any softmax or sigmoid."""
@@ -149,6 +168,8 @@ class AudioClassifier(nn.Module, ABC):
             try:
                 total = self.logits(self.features(stft)).sum()
                 return torch.autograd.grad(total, stft, allow_unused=True)[0] is not None
+            except torch.OutOfMemoryError:
+                raise
             except RuntimeError:
                 return False
 
@@ -174,8 +195,22 @@ class AudioClassifier(nn.Module, ABC):
         Raises:
             ModelError: the classifier has no such class.
         """
-        if label not in self.labels:
-            raise ModelError(
-                f"the model has no class {label!r}", f"one of {', '.join(self.labels)}", "pick one of these"
-            )
-        return self.labels.index(label)
+        if label in self.labels:
+            return self.labels.index(label)
+        known = self.labels
+        if len(known) > _MOST_NAMED:
+            near = get_close_matches(label, known, _NEAR, cutoff=0.4) or known[:_NEAR]
+            known = (*near, f"another of the {len(known)} that `earmark info` lists")
+        raise ModelError(f"the model has no class {label!r}", f"one of {', '.join(known)}")
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode, and each of its modules back into its own mode afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -83,6 +83,7 @@ class HuggingFaceClassifier(AudioClassifier):
         self.config = config
         self.extractor = make_extractor(config.extractor, spectrogram, config.network)
         self.has_bands = self.extractor.has_bands
+        self.eats = f"what its {config.extractor.kind} gives"
         self.network = _build(config.network) if network is None else network
         self._layers = _layers(self.network, self.extractor)
 

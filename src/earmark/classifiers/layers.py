@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from earmark.classifiers.taps import Layout, Tokens, first_tensor, to_map
+
+_MOSTLY = 0.8  # of a difference
 
 MOST = 4
 """How many layers are chosen where nobody names any."""
@@ -70,7 +72,8 @@ class _Output:
 def look_through(
     network: nn.Module,
     run: Callable[[], Tensor],
-    longer: Callable[[], Tensor] | None,
+    longer: Callable[[], Tensor],
+    later: Callable[[], Tensor],
     time_before_frequency: bool,
 ) -> list[Layer]:
     """List what each module gives, in the order in which they end.
@@ -79,16 +82,19 @@ def look_through(
         network: whose modules.
         run: runs it on two sounds and returns the logits.
         longer: the same on longer sounds, which tells the time axis; it may fail.
+        later: the same on sounds whose second half is another, which tells the time axis where that fails.
         time_before_frequency: how the axes of pictures lie where that does not tell.
     """
     outputs, logits = _outputs(network, run)
-    lengths = _other_lengths(network, longer)
+    others = _other_outputs(network, longer)
+    if not any(_resized(output, others) for output in outputs):
+        others = _other_outputs(network, later)
     gradients = _gradients(logits, [output.tensor for output in outputs])
     layers = []
     picture: tuple[Tensor, str] | None = None
     for output, gradient in zip(outputs, gradients):
         shape = tuple(output.tensor.shape)
-        changed = _changed(shape, lengths.get(output.name, shape))
+        changed = _changed(output.tensor, others.get(output.name, output.tensor))
         layout = _layout(output, changed, picture, time_before_frequency)
         if len(shape) == 4 and isinstance(layout, str):
             picture = output.tensor, layout
@@ -97,9 +103,25 @@ def look_through(
     return layers
 
 
-def _changed(shape: tuple[int, ...], other: tuple[int, ...]) -> list[int]:
-    """Return the axes whose sizes differ, but for the batch's."""
-    return [axis for axis, (one, two) in enumerate(zip(shape, other)) if axis and one != two]
+def _resized(output: _Output, others: Mapping[str, Tensor]) -> bool:
+    return output.tensor.shape != others.get(output.name, output.tensor).shape
+
+
+def _changed(one: Tensor, other: Tensor) -> list[int]:
+    """Return the axes along which another sound is longer, or else changes in its second half."""
+    if one.shape != other.shape:
+        return [axis for axis, (a, b) in enumerate(zip(one.shape, other.shape)) if axis and a != b]
+    apart = (one - other).detach().abs()
+    late = [_late(apart, axis) for axis in range(1, apart.ndim)]
+    return [late.index(max(late)) + 1] if late and max(late) > _MOSTLY else []
+
+
+def _late(apart: Tensor, axis: int) -> float:
+    """Return how much of a difference lies in the second half of an axis."""
+    half = apart.shape[axis] // 2
+    if half == 0 or not apart.any():
+        return 0.0
+    return float(apart.narrow(axis, apart.shape[axis] - half, half).sum() / apart.sum())
 
 
 def _counts(gradient: Tensor | None, layout: Layout | None) -> bool:
@@ -137,11 +159,9 @@ def _is_batch(tensor: Tensor) -> bool:
     return len(tensor) == 2 and tensor.is_floating_point()
 
 
-def _other_lengths(network: nn.Module, longer: Callable[[], Tensor] | None) -> dict[str, tuple[int, ...]]:
-    if longer is None:
-        return {}
+def _other_outputs(network: nn.Module, run: Callable[[], Tensor]) -> dict[str, Tensor]:
     try:
-        return {output.name: tuple(output.tensor.shape) for output in _outputs(network, longer)[0]}
+        return {output.name: output.tensor for output in _outputs(network, run)[0]}
     except Exception:  # a network for one length alone may raise anything
         return {}
 

@@ -122,6 +122,8 @@ def _tap(name: str, layout: Layout, found: dict[str, Tensor], width: int | None)
             whole = torch.cat([found[name][..., : whole.shape[-1]], whole[..., width:]], dim=-1)
         # What goes on is a copy, so that nothing that is done to it in place reaches the map.
         restored = from_map(whole, tensor, layout).clone()
+        if hasattr(output, "_fields"):  # a named tuple
+            return type(output)(restored, *output[1:])
         if isinstance(output, list | tuple):
             return type(output)((restored, *output[1:]))
         return restored

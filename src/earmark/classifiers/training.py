@@ -81,11 +81,19 @@ class ClassifierRecipe(BaseModel):
 
 @dataclass(frozen=True)
 class Clips:
-    """Sounds in memory: waveform (clips, samples), labels (clips,), and noises to mix in, each (samples,)."""
+    """Sounds in memory.
+
+    Args:
+        waveform: (clips, samples).
+        labels: (clips,).
+        noises: to mix in, each (samples,).
+        own_level: whether the clips are at their own level, as some classifiers hear them, or at a peak of 1.
+    """
 
     waveform: Tensor
     labels: Tensor
     noises: Sequence[Tensor] = ()
+    own_level: bool = False
 
 
 class _Step(nn.Module):

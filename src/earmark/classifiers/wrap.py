@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from earmark.classifiers.base import AudioClassifier
+from earmark.classifiers.base import AudioClassifier, evaluating
+from earmark.classifiers.checks import check_settings, check_spectrogram, check_weights, reachable
 from earmark.classifiers.layers import Layer, choose, look_through
 from earmark.classifiers.taps import Layout, check_layer, tapped
 from earmark.errors import ModelError
-from earmark.features.front_ends import LogMel, Mfcc, Takes, describe, make_front_end
+from earmark.features.front_ends import Bands, LogMel, Mfcc, Takes, describe, make_front_end
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
 
 _SAME = 1e-4  # how far two answers to one sound may lie apart, of the largest logit
@@ -32,6 +34,7 @@ class WrappedClassifier(AudioClassifier):
         layout: the axes of that, see `arrange`; by default those of the front end.
         multi_label: whether several labels may hold at once.
         output: where in what it gives the logits are: a key, an attribute or a place; None for a tensor.
+        bands: what the rows of pictures that it makes itself are.
     """
 
     peak_normalised = False
@@ -46,14 +49,17 @@ class WrappedClassifier(AudioClassifier):
         layout: str | None,
         multi_label: bool,
         output: str | int | None,
+        bands: Bands | None,
     ) -> None:
         super().__init__(spectrogram, labels, seconds, multi_label)
         self.network = network
-        self.front_end = make_front_end(takes, spectrogram, round(seconds * spectrogram.sample_rate))
+        samples = round(seconds * spectrogram.sample_rate)
+        self.front_end = make_front_end(takes, spectrogram, samples, bands)
         self.layout = layout or self.front_end.layout
         self.eats = f"{_name_of(takes)}, {self.layout}"
         self.output = output
         self.layers: dict[str, Layout] = {}
+        self._recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
         self.hears_phase = self.front_end.hears_phase
         self.has_bands = self.front_end.has_bands
 
@@ -70,10 +76,23 @@ class WrappedClassifier(AudioClassifier):
         """See `AudioClassifier.bands_to_bins`."""
         return self.front_end.bands_to_bins()
 
+    def maps_to_bins(self) -> Tensor | None:
+        """See `AudioClassifier.maps_to_bins`."""
+        return self.front_end.maps_to_bins()
+
+    @property
+    def settings(self) -> str:
+        """All that makes the same weights another classifier, as text."""
+        its = self.spectrogram.config, self.seconds, self.labels, self.multi_label, self.eats, self.output
+        return repr((*its, self.layers))
+
     def logits(self, features: Tensor) -> Tensor:
         """See `AudioClassifier.logits`."""
-        entering = arrange(self.front_end.enter(features), self.layout)
-        return self._checked(self.network(entering), len(features))
+        # A copy, as a network may change what it is given.
+        entering = arrange(self.front_end.enter(features), self.layout).clone()
+        # On CUDA, recurrent networks in evaluation mode have gradients only without cuDNN.
+        with torch.backends.cudnn.flags(enabled=not (self._recurrent and features.requires_grad)):
+            return self._checked(self.network(entering), len(features))
 
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """See `AudioClassifier.representations`."""
@@ -85,6 +104,17 @@ class WrappedClassifier(AudioClassifier):
             raise ModelError(given, "a layer that each sound goes through", "pick another")
         return logits, list(maps.values())
 
+    def frozen(self) -> Self:
+        """See `AudioClassifier.frozen`."""
+        # What weight norms computed with a gradient cannot be copied.
+        with evaluating(self), torch.no_grad():
+            self.logits(self.features(_stft(self, self._samples)))
+        return super().frozen()
+
+    @property
+    def _samples(self) -> int:
+        return round(self.seconds * self.spectrogram.sample_rate)
+
     def _checked(self, output: Any, batch: int) -> Tensor:
         name = type(self.network).__name__
         logits = _pick(output, self.output, name)
@@ -94,6 +124,8 @@ class WrappedClassifier(AudioClassifier):
             raise ModelError(f"{name} gives {describe(logits)}", expected, fix)
         if logits.shape != (batch, len(self.labels)) or not logits.is_floating_point():
             fix = "pool over time before, or pass as many labels as the network has classes"
+            if logits.shape == (batch, 1):
+                fix = "one output is one yes or no: pass one label and multi_label=True"
             raise ModelError(f"{name} gives {describe(logits)}", expected, fix)
         return logits
 
@@ -110,6 +142,7 @@ def wrap(
     multi_label: bool = False,
     output: str | int | None = None,
     spectrogram: SpectrogramConfig | None = None,
+    bands: Bands | None = None,
 ) -> WrappedClassifier:
     """Make an `AudioClassifier` of any network, for every explainer, metric and training here.
 
@@ -131,6 +164,8 @@ def wrap(
         multi_label: whether several labels may hold at once (sigmoid) or exactly one does (softmax).
         output: where the logits are in a tuple, dict or object that the network returns.
         spectrogram: the STFT that masks live on; but for waveforms the one of the network's training.
+        bands: for a network or function that makes a spectrogram of its own: what its rows are, "linear" for
+            all bins or the `LogMel` settings. Without, its feature maps are taken to speak of time alone.
 
     Returns:
         the classifier, on the network's device.
@@ -145,19 +180,18 @@ def wrap(
     >>> tuple(classifier(torch.randn(3, 8000)).shape), list(classifier.layers)
     ((3, 2), ['1'])
     """
-    spectrogram = spectrogram or SpectrogramConfig.at(sample_rate)
-    names = _check_settings(labels, seconds, sample_rate, spectrogram)
-    _check_weights(network)
-    for module in network.modules():
+    network = reachable(network)
+    names = check_settings(labels, seconds, sample_rate, multi_label)
+    spectrogram = check_spectrogram(spectrogram or SpectrogramConfig.at(sample_rate), sample_rate, seconds)
+    classifier = WrappedClassifier(
+        network, Spectrogram(spectrogram), names, seconds, takes, layout, multi_label, output, bands
+    )
+    classifier.eval().to(check_weights(network, classifier.front_end))
+    for module in classifier.modules():
         if getattr(module, "inplace", False) is True:
             module.inplace = False  # type: ignore[assignment]
-    classifier = WrappedClassifier(
-        network.eval(), Spectrogram(spectrogram), names, seconds, takes, layout, multi_label, output
-    )
-    classifier.to(_device(network))
     _probe(classifier)
-    classifier.layers = _named(classifier, layers) if layers else _chosen(classifier)
-    _check_layers(classifier)
+    classifier.layers = _chosen(classifier) if layers is None else _named(classifier, layers)
     return classifier
 
 
@@ -178,10 +212,10 @@ def list_layers(classifier: WrappedClassifier) -> list[Layer]:
     0 Conv1d (8, 249) bct False
     1 ReLU (8, 249) bct True
     """
-    samples = round(classifier.seconds * classifier.spectrogram.sample_rate)
+    samples = classifier._samples
 
-    def run(length: int) -> Tensor:
-        features = classifier.features(_stft(classifier, length)).detach()
+    def run(length: int, later: bool = False) -> Tensor:
+        features = classifier.features(_stft(classifier, length, later)).detach()
         try:
             with torch.enable_grad():
                 return classifier.logits(features.clone().requires_grad_())
@@ -189,9 +223,12 @@ def list_layers(classifier: WrappedClassifier) -> list[Layer]:
             return classifier.logits(features)
 
     wide = "t" in classifier.layout and "f" in classifier.layout
-    time_first = wide and classifier.layout.index("t") < classifier.layout.index("f")
     layers = look_through(
-        classifier.network, lambda: run(samples), lambda: run(samples + samples // 2), time_first
+        classifier.network,
+        run=lambda: run(samples),
+        longer=lambda: run(samples + samples // 2),
+        later=lambda: run(samples, later=True),
+        time_before_frequency=wide and classifier.layout.index("t") < classifier.layout.index("f"),
     )
     return [replace(layer, chosen=layer.name in classifier.layers) for layer in layers]
 
@@ -242,94 +279,87 @@ def _pick(output: Any, which: str | int | None, name: str) -> Any:
         raise ModelError(given, f"something with {which!r}", "change output") from error
 
 
-def _check_settings(
-    labels: Sequence[str], seconds: float, sample_rate: int, spectrogram: SpectrogramConfig
-) -> tuple[str, ...]:
-    if isinstance(labels, str) or len(labels) < 1 or not all(isinstance(label, str) for label in labels):
-        raise ModelError(f"labels is {labels!r}", "the names of the classes, in their order")
-    if len(set(labels)) < len(labels):
-        twice = next(label for label in labels if list(labels).count(label) > 1)
-        raise ModelError(f"the label {twice!r} is there more than once", "names that differ")
-    if spectrogram.sample_rate != sample_rate:
-        given = f"sample_rate is {sample_rate} and the spectrogram's {spectrogram.sample_rate}"
-        raise ModelError(given, "one rate", "pass SpectrogramConfig(sample_rate=…) with the same")
-    if not seconds * sample_rate >= spectrogram.win_length:
-        raise ModelError(f"seconds is {seconds}", f"at least {spectrogram.win_length / sample_rate:.3g}")
-    return tuple(labels)
-
-
-def _check_weights(network: nn.Module) -> None:
-    if not isinstance(network, nn.Module):
-        raise ModelError(f"the network is {describe(network)}", "a torch.nn.Module")
-    for name, value in (*network.named_parameters(), *network.named_buffers()):
-        if value.is_floating_point() and value.dtype != torch.float32:
-            kind = str(value.dtype).removeprefix("torch.")
-            raise ModelError(f"{name} of the network is {kind}", "float32", "call network.float() before")
-    devices = {str(value.device) for value in (*network.parameters(), *network.buffers())}
-    if len(devices) > 1 or "meta" in devices:
-        fix = "move it to one with network.to(…)"
-        raise ModelError(f"the network is on {' and '.join(sorted(devices))}", "one device with numbers", fix)
-
-
-def _device(network: nn.Module) -> torch.device:
-    for value in (*network.parameters(), *network.buffers()):
-        return value.device
-    return torch.device("cpu")
-
-
-def _stft(classifier: AudioClassifier, samples: int) -> Tensor:
-    """Return the spectra of two faint noises."""
+def _stft(classifier: AudioClassifier, samples: int, later: bool = False) -> Tensor:
+    """Return the spectra of two faint noises, the second halves of which may be others."""
     noise = 0.1 * torch.randn((2, samples), generator=torch.Generator().manual_seed(0))
+    if later:
+        noise[:, samples // 2 :] = noise[:, samples // 2 :].flip(0)
     return classifier.spectrogram(noise.to(classifier.device))
 
 
 def _probe(classifier: WrappedClassifier) -> None:
-    """Run the network twice on two sounds of its own length, and see that it gives the same logits."""
-    samples = round(classifier.seconds * classifier.spectrogram.sample_rate)
+    """Run the network on sounds of its own length, and see that it gives logits, and the same ones twice."""
     name = type(classifier.network).__name__
+    stft = _stft(classifier, classifier._samples)
     with torch.no_grad():
-        features = classifier.features(_stft(classifier, samples))
+        once, again = (_answers(classifier, stft, name) for _ in range(2))
+        if not once.isfinite().all():
+            raise ModelError(f"{name} gives no finite numbers for noise", fix="check its weights and takes")
+        alone = torch.cat([_answers(classifier, one, name) for one in stft.split(1)])
+    largest = float(once.abs().max())
+    for other, what, fix in (
+        (again, "in evaluation mode", "let its dropout heed module.training"),
+        (alone, "alone and beside another", "let it treat each sound by itself"),
+    ):
+        apart = float((once - other).abs().max())
+        if apart > _SAME * largest:
+            given = f"{name} gives two answers to one sound, {apart:.3g} apart, {what}"
+            raise ModelError(given, "the same twice", fix)
+    _check_logits(classifier, stft, name)
+
+
+def _answers(classifier: WrappedClassifier, stft: Tensor, name: str) -> Tensor:
+    eaten = None
+    try:
+        features = classifier.features(stft)
+        eaten = arrange(classifier.front_end.enter(features), classifier.layout)
+        return classifier.logits(features)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever a network of somebody's own may raise
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if eaten is None:
+            given = f"the front end cannot take spectra of shape {tuple(stft.shape)}: {reason}"
+            raise ModelError(given, fix="check takes") from error
+        given = f"{name} cannot take {describe(eaten)} ({classifier.seconds:g} s): {reason}"
+        raise ModelError(given, fix="check takes, layout, seconds and spectrogram") from error
+
+
+def _check_logits(classifier: WrappedClassifier, stft: Tensor, name: str) -> None:
+    """See that what a network gives are no probabilities yet."""
+    with torch.enable_grad():
+        features = classifier.features(stft).detach()
         try:
-            once, again = (classifier.logits(features) for _ in range(2))
-        except ModelError:
-            raise
-        except Exception as error:
-            eaten = arrange(classifier.front_end.enter(features), classifier.layout)
-            reason = str(error).strip().partition("\n")[0]
-            given = f"{name} cannot take {describe(eaten)} ({classifier.seconds:g} s): {reason}"
-            raise ModelError(given, fix="check takes, layout, seconds and spectrogram") from error
-    if not once.isfinite().all():
-        raise ModelError(f"{name} gives no finite numbers for noise", fix="check its weights and takes")
-    apart = float((once - again).abs().max())
-    if apart > _SAME * float(once.abs().max()):
-        given = f"{name} gives two answers to one sound, {apart:.3g} apart, in evaluation mode"
-        raise ModelError(given, "the same twice", "let its dropout heed module.training")
-    total = once.sum(1)
-    if once.min() >= 0 and once.shape[1] > 1 and (total - 1).abs().max() < 1e-4:
-        given = f"{name} gives probabilities: they sum to one"
-        raise ModelError(
-            given, "logits", "leave out its last softmax, or take the logarithm of what it gives"
-        )
+            logits = classifier.logits(features.clone().requires_grad_())
+        except RuntimeError:  # what leaves torch on the way takes no tensor with a gradient
+            logits = classifier.logits(features)
+    last = logits.grad_fn.name() if logits.grad_fn else ""
+    sum_to_one = logits.shape[1] > 1 and (logits >= 0).all() and (logits.sum(1) - 1).abs().max() < 1e-4
+    if sum_to_one or last.startswith(("SoftmaxBackward", "SigmoidBackward")):
+        which = "they sum to one" if sum_to_one else f"its last step is {last.partition('Backward')[0]}"
+        fix = "leave out its last softmax or sigmoid, or name the logits with output"
+        raise ModelError(f"{name} gives probabilities: {which}", "logits", fix)
 
 
 def _chosen(classifier: WrappedClassifier) -> dict[str, Layout]:
-    found = {layer.name: layer.layout for layer in choose(list_layers(classifier)) if layer.layout}
-    if not found:
-        name = type(classifier.network).__name__
-        given = f"no inner module of {name} gives something over time that its logits depend on"
-        raise ModelError(given, "at least one", "write what it does as modules, and name them with layers=…")
-    return found
+    return {layer.name: layer.layout for layer in choose(list_layers(classifier)) if layer.layout}
 
 
 def _named(classifier: WrappedClassifier, layers: Layers) -> dict[str, Layout]:
+    """Return the layers that were named, in the order in which they run."""
     names = [layers] if isinstance(layers, str) else list(layers)
     modules = dict(classifier.network.named_modules())
     for name in names:
         check_layer(modules, name)
-    if isinstance(layers, Mapping):
-        return dict(layers)
     known = {layer.name: layer for layer in list_layers(classifier)}
-    return {name: _layout_of(name, known) for name in names}
+    found: dict[str, Layout] = {name: _layout_of(name, known) for name in names}
+    if isinstance(layers, Mapping):
+        found |= dict(layers)
+    order = list(known)
+    classifier.layers = dict(sorted(found.items(), key=lambda item: order.index(item[0])))
+    with torch.no_grad():  # so that axes that do not fit show here
+        classifier.representations(classifier.features(_stft(classifier, classifier._samples)))
+    return classifier.layers
 
 
 def _layout_of(name: str, known: Mapping[str, Layer]) -> Layout:
@@ -337,15 +367,9 @@ def _layout_of(name: str, known: Mapping[str, Layer]) -> Layout:
         given = f"the module {name!r} gives no tensor with the batch first, or does not run"
         raise ModelError(given, "one that does", "pick another")
     layer = known[name]
-    if layer.layout is None:
-        raise ModelError(f"the module {name!r} gives (batch, {str(layer.shape)[1:]}", "2, 3 or 4 axes")
     if not layer.counts:
         raise ModelError(f"the logits do not depend on the module {name!r}", "a layer that they do on")
+    if layer.layout in (None, "bc"):
+        given = f"the module {name!r} gives (batch, {', '.join(map(str, layer.shape))})"
+        raise ModelError(given, "something over time", "pick a layer before the pooling")
     return layer.layout
-
-
-def _check_layers(classifier: WrappedClassifier) -> None:
-    """Run once with all layers tapped, so that what is wrong with them shows here."""
-    samples = round(classifier.seconds * classifier.spectrogram.sample_rate)
-    with torch.no_grad():
-        classifier.representations(classifier.features(_stft(classifier, samples)))

@@ -92,7 +92,12 @@ def choose(
 
 
 def load_all(
-    clips: Sequence[Clip], labels: Sequence[str], sample_rate: int, seconds: float, threads: int = 2
+    clips: Sequence[Clip],
+    labels: Sequence[str],
+    sample_rate: int,
+    seconds: float,
+    threads: int = 2,
+    own_level: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Decode every clip once as `load_each` does, and let none be missing.
 
@@ -102,15 +107,16 @@ def load_all(
         sample_rate: in Hz.
         seconds: the length of every clip.
         threads: how many files to decode at once.
+        own_level: whether clips keep their level, for classifiers that hear it; else they are at a peak of 1.
 
     Returns:
-        waveforms: float32 (clips, samples) with max |x| = 1 in each.
+        waveforms: float32 (clips, samples).
         targets: int64 (clips,).
 
     Raises:
         DataError: a clip's label is not one of `labels`, or its file cannot be read.
     """
-    waveforms, targets, failures = load_each(clips, labels, sample_rate, seconds, threads)
+    waveforms, targets, failures = load_each(clips, labels, sample_rate, seconds, threads, own_level)
     for index, reason in failures.items():
         given = f"{len(failures)} of {len(clips)} clips cannot be used"
         raise DataError(f"{given}, the first is labelled {clips[index].label!r}: {reason}")
@@ -118,9 +124,14 @@ def load_all(
 
 
 def load_each(
-    clips: Sequence[Clip], labels: Sequence[str], sample_rate: int, seconds: float, threads: int = 2
+    clips: Sequence[Clip],
+    labels: Sequence[str],
+    sample_rate: int,
+    seconds: float,
+    threads: int = 2,
+    own_level: bool = False,
 ) -> tuple[Tensor, Tensor, dict[int, str]]:
-    """Decode every clip once, cut or zero-padded at its end, peak-normalised; go on past bad files.
+    """Decode every clip once, cut or zero-padded at its end; go on past bad files.
 
     Args:
         clips: what to load; a silent clip is no failure and stays zero.
@@ -128,9 +139,10 @@ def load_each(
         sample_rate: in Hz.
         seconds: the length of every clip.
         threads: how many files to decode at once.
+        own_level: whether clips keep their level, for classifiers that hear it; else they are at a peak of 1.
 
     Returns:
-        waveforms: float32 (clips, samples) with max |x| = 1 in each; zero where the file cannot be read.
+        waveforms: float32 (clips, samples); zero where the file cannot be read.
         targets: int64 (clips,).
         failures: why, by the index of each clip whose file cannot be read, in the order of `clips`.
 
@@ -148,7 +160,8 @@ def load_each(
                 continue
             kept = waveform[: waveforms.shape[1]]
             waveforms[index, : len(kept)] = kept
-            waveforms[index] = peak_normalise(waveforms[index])
+            if not own_level:
+                waveforms[index] = peak_normalise(waveforms[index])
     return waveforms, targets, failures
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from earmark.classifiers.base import AudioClassifier, Heard
 from earmark.evaluation.protocol import Sounds
 from earmark.explainers.base import Explainer
-from earmark.features.masking import apply_mask, binary_masks
-from earmark.metrics import Protocol, kept_share, score, si_sdr
+from earmark.features.masking import apply_mask, binary_masks, mask_features
+from earmark.metrics import Protocol, input_fidelity, kept_share, score, si_sdr
 
 Scores = dict[str, Tensor]
 
@@ -74,9 +74,54 @@ class Scene:
         return share, si_sdr(self.sounds.mixture, self.sounds.source)
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a classifier says of sounds, of what masks keep of them, and of the rest: (batch, classes) each.
+
+    Args:
+        classifier: who says it.
+        whole: logits of the sounds.
+        kept: of what is kept.
+        rest: of the rest.
+        target: (batch,), the classes that are explained.
+    """
+
+    classifier: AudioClassifier
+    whole: Tensor
+    kept: Tensor
+    rest: Tensor
+    target: Tensor
+
+    def part(self, index: Tensor) -> Said:
+        """Return what is said of some of the sounds."""
+        parts = (values[index] for values in (self.whole, self.kept, self.rest, self.target))
+        return Said(self.classifier, *parts)
+
+    def probability(self, logits: Tensor) -> Tensor:
+        """Return the targets' probabilities, (batch,)."""
+        return self.classifier.probabilities(logits).gather(1, self.target[:, None])[:, 0]
+
+    def scores(self, mask: Tensor, protocol: Protocol = "corrected") -> Scores:
+        """Return the metrics of `earmark.metrics.score`, and "p", "p_in" and "p_out", (batch,) each.
+
+        Where several labels may hold, the target's yes or no is scored. Fid-In still asks whether the most
+        probable label stays: most labels are "no" for most sounds, with or without a mask.
+
+        Args:
+            mask: (batch, rows, frames).
+            protocol: see `earmark.metrics.score`.
+        """
+        every = self.whole, self.kept, self.rest
+        (whole, index), (kept, _), (rest, _) = (self.classifier.question(each, self.target) for each in every)
+        scores = score(whole, kept, rest, mask, index, protocol)
+        scores["Fid-In"] = input_fidelity(self.whole, self.kept)
+        return scores | {name: self.probability(each) for name, each in zip(("p", "p_in", "p_out"), every)}
+
+
 @torch.no_grad()
 def hear_sounds(classifier: AudioClassifier, sounds: Sounds) -> Scene:
-    """Let a classifier hear sounds once; they must be on its device."""
+    """Let a classifier hear sounds once, at the level that it hears; they must be on its device."""
+    sounds = sounds.divided(classifier.level(sounds.mixture))
     source, interferer = classifier.spectrogram(torch.cat([sounds.source, sounds.interferer])).chunk(2)
     heard = classifier.hear(source + interferer)
     none = classifier.logits(classifier.features(torch.zeros_like(source[:1])))
@@ -141,19 +186,17 @@ def score_masks(explainer: Explainer, scene: Scene, mask: Tensor, protocol: Prot
     classifier, target = scene.classifier, scene.target
     features = torch.cat([_seen(explainer, scene, part) for part in (mask, 1 - mask)])
     logits_in, logits_out = classifier.logits(features).chunk(2)
-    said = [scene.heard.logits, logits_in, logits_out, scene.none.expand(len(target), -1)]
-    asked = [classifier.question(logits, target) for logits in said]
-    (heard, index), (kept, _), (rest, _) = asked[:3]
-    scores = score(heard, kept, rest, mask, index, protocol)
-    p, p_in, p_out, p_none = (logits.softmax(1).gather(1, index[:, None])[:, 0] for logits, index in asked)
-    scores |= {"FF all": p - p_none, "p": p, "p_in": p_in, "p_out": p_out, "target": target}
+    said = Said(classifier, scene.heard.logits, logits_in, logits_out, target)
+    scores = said.scores(mask, protocol)
+    none = said.probability(scene.none.expand(len(target), -1))
+    scores |= {"FF all": scores["p"] - none, "target": target}
     return scores if explainer.domain == "features" else scores | _about_source(explainer, scene, mask)
 
 
 def _seen(explainer: Explainer, scene: Scene, mask: Tensor) -> Tensor:
     """Return what the classifier eats of what a mask keeps."""
     if explainer.domain == "features":
-        return scene.heard.features * mask
+        return mask_features(scene.heard.features, mask, scene.classifier.silence())
     spectrum = scene.stft if scene.classifier.hears_phase else scene.magnitude
     return scene.classifier.features(apply_mask(spectrum, mask, explainer.scale))
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from earmark.data.mixtures import pairs_of_other_class
+from earmark.errors import ModelError
 from earmark.evaluation.protocol import Sounds, mixtures
 from earmark.evaluation.runner import Scene, hear_sounds
 from earmark.explainers.base import Explainer
@@ -37,11 +38,16 @@ def absent_classes(present: Tensor, classes: int) -> Tensor:
 
     Args:
         present: (sounds, 2), the classes that are.
-        classes: how many there are, at least 3.
+        classes: how many there are.
+
+    Raises:
+        ModelError: fewer than 3.
 
     >>> absent_classes(torch.tensor([[0, 1], [2, 0], [1, 2]]), 4)
     tensor([2, 1, 3])
     """
+    if classes < 3:
+        raise ModelError(f"the classifier has {classes} classes", "at least 3, so that one is absent")
     wanted = (torch.arange(len(present))[:, None] + torch.arange(classes)) % classes
     there = (wanted[:, :, None] == present[:, None].cpu()).any(2)
     return wanted.gather(1, (~there).int().argmax(1, keepdim=True))[:, 0].to(present.device)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from earmark.classifiers.base import AudioClassifier, Heard
+from earmark.classifiers.base import AudioClassifier, Heard, evaluating
 from earmark.errors import ModelError
 from earmark.explainers.base import Domain, Explainer
 from earmark.features.masking import MaskScale
@@ -36,12 +36,13 @@ class Canvas(nn.Module):
         self.classifier = classifier
         self.domain = domain
         self.scale = scale
+        self.silence = classifier.silence() if domain == "features" else torch.zeros(1)
 
     def forward(self, inputs: Tensor, peak: Tensor, phase: Tensor | None = None) -> Tensor:
         """Return logits, (batch, classes).
 
         Args:
-            inputs: (batch, rows, frames), a picture with a largest value of 1.
+            inputs: (batch, rows, frames), a picture with a largest value of 1, in which 0 is silence.
             peak: (batch, 1, 1), what it was divided by.
             phase: complex (batch, rows, frames) of absolute value 1, for classifiers that hear it.
         """
@@ -51,7 +52,7 @@ class Canvas(nn.Module):
         """Return what the network eats of pictures; arguments as above."""
         values = inputs * peak
         if self.domain == "features":
-            return values
+            return values + self.silence
         magnitude = torch.expm1(values) if self.scale == "log1p" else values
         return self.classifier.features(magnitude if phase is None else magnitude * phase)
 
@@ -89,7 +90,7 @@ class Attribution(Explainer):
     def masks(self, stft: Tensor, target: Tensor, heard: Heard | None = None) -> Tensor:
         """See `Explainer.masks`."""
         canvas = Canvas(self.classifier, self.domain, self.scale)
-        picture = self._picture(stft, heard)
+        picture = self._picture(canvas, stft, heard)
         found = []
         with evaluating(self.classifier), torch.enable_grad(), warnings.catch_warnings():
             # It tells of gradients and hooks that it sets, and takes back.
@@ -106,6 +107,8 @@ class Attribution(Explainer):
         """Say so in one line when a method fails because the classifier lets no gradient through."""
         try:
             yield
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             if self.needs_gradients and not self.classifier.passes_gradients():
                 network = type(getattr(self.classifier, "network", self.classifier)).__name__
@@ -114,10 +117,11 @@ class Attribution(Explainer):
                 raise ModelError(given, "a network that is differentiable as a whole", fix) from error
             raise
 
-    def _picture(self, stft: Tensor, heard: Heard | None) -> Picture:
+    def _picture(self, canvas: Canvas, stft: Tensor, heard: Heard | None) -> Picture:
         with torch.no_grad():
             if self.domain == "features":
-                return _scaled(heard.features if heard else self.classifier.features(stft))
+                features = heard.features if heard else self.classifier.features(stft)
+                return _scaled(features - canvas.silence)
             magnitude = stft.abs()
             scaled = _scaled(torch.log1p(magnitude) if self.scale == "log1p" else magnitude)
             if not self.classifier.hears_phase:
@@ -151,18 +155,6 @@ def relevance_mask(attributions: Tensor) -> Tensor:
     size = attributions.abs().float()
     largest = size.amax(dim=(1, 2), keepdim=True)
     return size / largest.masked_fill(largest == 0, 1)
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network in evaluation mode, and each of its modules back into its own mode afterwards."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

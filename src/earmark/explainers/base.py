@@ -67,7 +67,7 @@ class Explainer(ABC):
         """Return a mask for each clip.
 
         Args:
-            stft: complex (batch, bins, frames), of sounds at a peak of 1, as the classifier hears them.
+            stft: complex (batch, bins, frames), of sounds divided by their `AudioClassifier.level`.
             target: (batch,), the classes to explain.
             heard: what `AudioClassifier.hear` returned for this very ``stft``, if the caller has it;
                 it spares methods that need no gradients a second pass through the classifier.

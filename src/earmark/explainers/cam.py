@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from earmark.errors import ModelError
 from earmark.explainers.attribution import Canvas, Picture
+
+_NAME = "name one with wrap(…, layers=[…]), or pick another method"
 
 Weights = Callable[[Tensor, Tensor], Tensor]
 """Maps and their gradient, (batch, channels, height, width) each, to weights that broadcast with them."""
@@ -35,6 +38,8 @@ def activation_map(canvas: Canvas, picture: Picture, target: Tensor, weights: We
     # The maps of a network with frozen weights have a gradient only if what it eats has one.
     features = canvas.features(picture.inputs.detach().requires_grad_(), *picture.extra)
     logits, representations = canvas.classifier.representations(features)
+    if not representations:
+        raise ModelError("class activation maps need a feature map, and the classifier has none", fix=_NAME)
     deepest = representations[-1]
     gradient = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), deepest)[0]
     maps = deepest.detach()
@@ -49,8 +54,10 @@ def _spread(cam: Tensor, canvas: Canvas, size: torch.Size) -> Tensor:
     height = cam.shape[1]
     if canvas.domain == "features" or height == 1:
         return _resize(cam, *size)
-    warp = canvas.classifier.bands_to_bins().to(cam.device)
-    return warp @ _resize(cam, warp.shape[1], size[1])
+    warp = canvas.classifier.maps_to_bins()
+    if warp is None:
+        return _resize(cam, *size)
+    return warp.to(cam.device) @ _resize(cam, warp.shape[1], size[1])
 
 
 def _resize(cam: Tensor, rows: int, frames: int) -> Tensor:

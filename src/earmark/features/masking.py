@@ -39,6 +39,20 @@ def apply_mask(stft: Tensor, mask: Tensor, scale: MaskScale = "magnitude") -> Te
     return stft * (masked / magnitude.clamp_min(torch.finfo(magnitude.dtype).tiny))
 
 
+def mask_features(features: Tensor, mask: Tensor, silence: Tensor) -> Tensor:
+    """Keep the part of a network's features that the mask lets through, and put silence in place of the rest.
+
+    Args:
+        features: (batch, rows, frames).
+        mask: the same shape, in [0, 1].
+        silence: (1, rows, 1), the features of silence: 0 for most, but -100 for decibels above a floor.
+
+    >>> mask_features(torch.tensor([[[-20.0, -60.0]]]), torch.tensor([[[1.0, 0.0]]]), torch.tensor(-100.0))
+    tensor([[[ -20., -100.]]])
+    """
+    return silence + mask * (features - silence)
+
+
 def largest_bins(mask: Tensor, area: float) -> Tensor:
     """Turn a soft mask into a binary one that keeps the best bins up to an area.
 

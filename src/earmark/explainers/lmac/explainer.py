@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from typing_extensions import Self
 
-from earmark.classifiers.base import AudioClassifier, Heard
+from earmark.classifiers.base import AudioClassifier, Heard, evaluating
 from earmark.errors import ModelError
 from earmark.explainers.base import Domain, Explainer, register
 from earmark.explainers.lmac.decoder import Decoder, DecoderConfig, make_decoder
@@ -74,11 +74,12 @@ class Lmac(Explainer):
 def decoder_for(classifier: AudioClassifier, config: DecoderConfig) -> Decoder:
     """Build a decoder with new weights that fits a classifier's representations."""
     spectrogram = classifier.spectrogram
-    training = classifier.training
-    device = classifier.device
-    silence = torch.zeros(1, round(classifier.seconds * spectrogram.sample_rate), device=device)
-    heard = classifier.eval().hear(spectrogram(silence))
-    classifier.train(training)
+    silence = torch.zeros(1, round(classifier.seconds * spectrogram.sample_rate), device=classifier.device)
+    with evaluating(classifier):
+        heard = classifier.hear(spectrogram(silence))
+    if not heard.representations:
+        fix = "name one with wrap(…, layers=[…])"
+        raise ModelError("lmac needs a feature map, and the classifier has none", fix=fix)
     rows = classifier.bands_to_bins() if config.domain == "stft" else None
     channels = [maps.shape[1] for maps in heard.representations]
-    return make_decoder(config, channels, len(classifier.labels), rows).to(device)
+    return make_decoder(config, channels, len(classifier.labels), rows).to(classifier.device)

@@ -28,7 +28,7 @@ from earmark.explainers.lmac.objective import (
     mask_out_loss,
 )
 from earmark.features.level import peak_of
-from earmark.features.masking import MaskScale, apply_mask
+from earmark.features.masking import MaskScale, apply_mask, mask_features
 from earmark.training.loop import Job, LoopSettings, Row, fit, in_batches
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -44,7 +44,7 @@ class Scenes(BaseModel):
         hiss: share of the clips with noise that get white noise in place of recorded noise.
         mixture_db: range of the signal-to-interferer ratio of the mixtures.
         noise_db: range of the signal-to-noise ratio.
-        gain_db: clips are lowered by up to this.
+        gain_db: clips are lowered by up to this, from a peak of 1 or their own level.
         other_class: share of mixtures for which the interferer's class is explained, whatever was decided.
         absent: share of the clips for which a class is asked that is not in them; its mask should be empty.
         passes: how often an epoch goes through the clips.
@@ -180,7 +180,7 @@ class LmacStep(nn.Module):
         if self.domain == "stft":
             features = classifier.features(apply_mask(both, masks, self.scale))
         else:
-            features = both * masks
+            features = mask_features(both, masks, classifier.silence())
         logits_in, logits_out = classifier.logits(features).chunk(2)
         kind = self.objective.out_loss
         return {
@@ -306,7 +306,7 @@ def _batch(clips: Clips, index: Tensor, recipe: LmacRecipe, generator: torch.Gen
     labels[:, 1] = torch.where(alone | noisy, -1, labels[:, 1])
     other = (torch.rand(count, generator=generator) < scenes.other_class) & (labels[:, 1] >= 0)
     asked = torch.where(other, labels[:, 1], -1)
-    source, interferer = _levelled(source, interferer, scenes.gain_db, generator)
+    source, interferer = _levelled(source, interferer, clips.own_level, scenes.gain_db, generator)
     area = _areas(count, recipe.objective, generator)
     if scenes.absent:
         missing = torch.rand(count, generator=generator) < scenes.absent
@@ -344,9 +344,10 @@ def absent_class(known: Tensor, labels: Tensor, generator: torch.Generator) -> T
 
 
 def _levelled(
-    source: Tensor, interferer: Tensor, lowest_db: float, generator: torch.Generator
+    source: Tensor, interferer: Tensor, own_level: bool, lowest_db: float, generator: torch.Generator
 ) -> Sequence[Tensor]:
-    gain = random_gain(1 / peak_of(source + interferer), lowest_db, generator)
+    peak = peak_of(source + interferer)
+    gain = random_gain(torch.ones_like(peak) if own_level else 1 / peak, lowest_db, generator)
     return source * gain, interferer * gain
 
 

@@ -240,9 +240,10 @@ def hugging_face(extractor: dict[str, Any], network: dict[str, Any]) -> AudioCla
         network=AutoConfig.for_model(**size, **network, num_labels=3).to_dict(),
     )
     classifier = HuggingFaceClassifier(config)
-    with torch.no_grad():  # new ones hardly depend on the sound
-        for weight in classifier.parameters():
-            weight.add_(0.2 * torch.randn_like(weight) * (weight.ndim > 1))
+    with torch.no_grad():  # it is built without weights, as they are mostly loaded
+        for name, weight in classifier.named_parameters():
+            is_scale = weight.ndim == 1 and name.endswith("weight")
+            weight.copy_(0.2 * torch.randn_like(weight) + is_scale)
     return classifier
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -11,14 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import earmark.bundled
 import earmark.model
 from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
+from earmark.classifiers.fingerprint import fingerprint
+from earmark.classifiers.wrap import wrap
 from earmark.errors import ModelError, OutputError
 from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
-from earmark.model import Model, bundled, load_model, save_model
+from earmark.features.front_ends import LogMel
+from earmark.model import Model, _NoFirstWeights, bundled, load_model, save_model
 
 
 def outputs(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
@@ -222,6 +227,65 @@ def test_another_network_than_ones_own(given: Model | None, message: str, tmp_pa
     save_model(own_model(), tmp_path)
     with pytest.raises(ModelError, match=message):
         load_model(tmp_path, classifier=given and given.classifier)
+
+
+def test_many_labels_are_not_all_listed(tmp_path: Path) -> None:
+    save_model(own_model(tuple(f"bird {number}" for number in range(200))), tmp_path)
+    with pytest.raises(ModelError, match=r"expected bird 0, .*, bird 11 …") as caught:
+        load_model(tmp_path, classifier=own_model().classifier)
+    assert len(str(caught.value)) < 400
+
+
+def test_explainers_of_one_front_end_are_refused_on_another(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = nn.Conv1d(24, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 2)
+    network = nn.Sequential(*layers)
+
+    def of(**mel: float) -> Model:
+        classifier = wrap(network, sample_rate=4000, labels=("a", "b"), seconds=0.5, takes=LogMel(24, **mel))
+        decoder = DecoderConfig(channels=(4, 8))
+        return Model("own", classifier, {"lmac": Lmac(classifier, LmacConfig(decoder=decoder))})
+
+    save_model(of(f_max=1900), tmp_path)
+    assert load_model(tmp_path, classifier=of(f_max=1900).classifier).explainers.keys() == {"lmac"}
+    with pytest.raises(ModelError, match="or other settings; expected those of fingerprint"):
+        load_model(tmp_path, classifier=of(f_max=1800).classifier)
+
+
+def test_a_fingerprint_is_of_names_and_bytes_alone_where_there_are_no_settings() -> None:
+    network = nn.Linear(2, 1)
+    parts = (name.encode() + value.numpy().tobytes() for name, value in network.state_dict().items())
+    expected = hashlib.sha256(b"".join(parts)).hexdigest()[:12]
+    assert fingerprint(network) == expected
+    network.settings = ""
+    assert fingerprint(network) == expected
+    network.settings = "log mel"
+    assert fingerprint(network) != expected
+
+
+@pytest.mark.parametrize("bounds", [{}, {"a": 0.5, "b": 0.6}, {"mean": -2.1, "a": -2.0, "b": 5.0}])
+@pytest.mark.parametrize("kind", [nn.Parameter, torch.clone])
+def test_first_weights_that_are_drawn_until_they_fit_come_to_an_end(
+    bounds: dict[str, float], kind: Callable[[torch.Tensor], torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_in_memory, where, tries = torch.full((100,), 9.0), torch.where, iter(range(1000))
+    monkeypatch.setattr(torch, "empty_like", lambda _: lay_in_memory.clone())
+    monkeypatch.setattr(torch, "where", lambda *of: [where(*of), next(tries)][0])
+    weights = kind(lay_in_memory)
+    torch.manual_seed(0)
+    with _NoFirstWeights():
+        nn.init.trunc_normal_(weights, **bounds)
+    assert ((weights >= bounds.get("a", -2)) & (weights <= bounds.get("b", 2))).all()
+
+
+def test_first_weights_are_not_drawn() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    with _NoFirstWeights():
+        modules = nn.Linear(4, 4), nn.Conv2d(2, 2, 3), nn.GRU(4, 4), nn.MultiheadAttention(4, 2)
+        modules[0].weight.data.fill_(2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (modules[0].weight == 2).all()
 
 
 def test_a_folder_with_its_own_network_takes_no_other(tiny: Model, model_dir: Path) -> None:

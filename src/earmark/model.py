@@ -29,6 +29,7 @@ __all__ = ["Model", "bundled", "load_model", "save_model"]
 
 _COPY_AGAIN = "copy or train the model again"
 _WEIGHTS = "classifier.safetensors"
+_MOST_LABELS = 12  # in an error line
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -67,6 +68,11 @@ class Model:
             module.to(device)
         return self
 
+    def fingerprints(self) -> dict[str, str]:
+        """Return what changes with any weight, of the classifier and of trained explainers by name."""
+        trained = {name: fingerprint(_module(explainer)) for name, explainer in self.explainers.items()}
+        return {"classifier": fingerprint(self.classifier), **trained}
+
     def explainer(self, method: str) -> Explainer:
         """Return what explains by a method: the trained one, or a new one where nothing is trained.
 
@@ -83,12 +89,21 @@ class Model:
         return kind(self.classifier)
 
 
+def lacks_classifier(name_or_dir: str | Path) -> bool:
+    """Return whether a model folder holds explainers alone, for a network of one's own.
+
+    Raises:
+        ModelError: no such model, or its config cannot be read.
+    """
+    return _read_config(find_model(name_or_dir) / CONFIG).classifier.get("kind") == _EXTERNAL
+
+
 def save_model(model: Model, folder: str | Path, half: bool = False) -> None:
     """Write a model as a folder: config.json, classifier.safetensors, and METHOD.safetensors per explainer.
 
     Each file is written whole, the config last, so that a folder with a config is complete. Of a network
-    of your own, which only its own code can build, the folder has labels and a fingerprint instead of
-    weights, and `load_model` is to be given the network again.
+    of your own, which only its own code can build, the folder has labels and a fingerprint of its weights
+    and settings instead, and `load_model` is to be given the network again.
 
     Args:
         model: a classifier and its explainers.
@@ -144,15 +159,22 @@ def load_model(
 
 
 class _NoFirstWeights(TorchFunctionMode):
-    """Builds networks without their random first weights: drawing them takes longer than reading a file."""
+    """Builds networks without their random first weights: drawing them takes longer than reading a file.
+
+    What is drawn into other tensors than parameters is drawn: functions such as `trunc_normal_` draw into
+    tensors of their own until all numbers lie between two bounds.
+    """
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        tensor = args[0] if args else kwargs.get("tensor")
         drawing = getattr(function, "__name__", "") in ("uniform_", "normal_")
-        if drawing or getattr(function, "__module__", "") == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
+        if getattr(function, "__module__", "") == "torch.nn.init" or (
+            drawing and isinstance(tensor, nn.Parameter)
+        ):
+            return tensor
         return function(*args, **kwargs)
 
 
@@ -302,15 +324,18 @@ def _load_classifier(
 def _checked(given: AudioClassifier | None, expected: _External, folder: Path) -> AudioClassifier:
     if given is None:
         problem = f"{folder} holds explainers for a network of your own"
-        raise ModelError(problem, fix="pass it: earmark.load(folder, classifier=…)")
+        command = "for a command in a function of your own file: --model FILE.py:NAME"
+        raise ModelError(problem, fix=f"pass it: earmark.load(folder, classifier=…), {command}")
     there = _External.of(given)
     if there.labels != expected.labels:
-        labels = ", ".join(expected.labels)
+        more = " …" if len(expected.labels) > _MOST_LABELS else ""
+        labels = ", ".join(expected.labels[:_MOST_LABELS]) + more
         raise ModelError(f"the network given has other labels than {folder} was trained for", labels)
     if there.fingerprint != expected.fingerprint:
-        problem = f"the network given has other weights than {folder} was trained for"
-        weights = f"those of fingerprint {expected.fingerprint}, not {there.fingerprint}"
-        raise ModelError(problem, weights, "load its weights first, or train the explainers again")
+        problem = f"the network given has other weights than {folder} was trained for, or other settings"
+        both = f"those of fingerprint {expected.fingerprint}, not {there.fingerprint}"
+        fix = "load its weights first, wrap it as it was then, or train the explainers again"
+        raise ModelError(problem, both, fix)
     return given
 
 

@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 import earmark.evaluation.evaluate
+from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
 from earmark.cli.main import app
 from earmark.data.clips import load_all
 from earmark.data.datasets import read_clips
@@ -366,6 +367,11 @@ def test_classes_that_the_model_does_not_know(run: Run, data_dir: Path, tmp_path
     assert set(pandas.read_csv(tmp_path / "r.csv")["label"]) == {"rain", "clock"}
     none = relabelled(data_dir, tmp_path / "none", {"dog": "wolf", "rain": "snow", "clock": "bell"})
     assert_told(run(none), 1, "has the classes bell, snow, wolf", "dog, rain, clock")
+    many = Cnn14(Cnn14Config(labels=(*(f"bird {n}" for n in range(200)), "Snow"), width=1 / 32, n_mels=32))
+    earmark.model.save_model(Model("many", many), tmp_path / "many")
+    told = run(none, out=tmp_path / "q.csv", model=tmp_path / "many", methods="loudest")
+    assert_told(told, 1, "some that the model knows: Snow or another of the 201 that `earmark info` lists")
+    assert len(told.stderr) < 400
 
 
 def test_one_class_has_none_to_mix_with(run: Run, data_dir: Path, tmp_path: Path) -> None:

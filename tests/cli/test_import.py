@@ -21,7 +21,10 @@ def run(*arguments: object) -> Result:
 def test_panns(tmp_path: Path) -> None:
     result = run("panns", write_panns(tmp_path / "cnn6.pth"), "--out", tmp_path / "cnn6", "--half")
     assert result.exit_code == 0
-    assert "527 classes, explained by nothing yet" in result.stdout
+    assert "527 classes, several at once, heard 10 s at a time, explained by nothing yet" in result.stdout
+    assert result.stdout.endswith(
+        f"next: earmark explain SOUND --model {tmp_path / 'cnn6'} --method gradcam\n"
+    )
     config = json.loads((tmp_path / "cnn6" / "config.json").read_text())
     assert config["classifier"]["kind"] == "panns"
     assert config["classifier"]["multi_label"]
@@ -42,7 +45,7 @@ def test_the_recipe_explains_at_once(tmp_path: Path) -> None:
     folder.mkdir()
     result = run("speechbrain", write_recipe(folder), "--out", tmp_path / "model")
     assert result.exit_code == 0
-    assert "50 classes, explained by lmac" in result.stdout
+    assert "50 classes, heard 5 s at a time, explained by lmac" in result.stdout
     soundfile.write(tmp_path / "a.wav", sound(16000, 1.0)[0].numpy(), 16000)
     arguments = [
         "explain",
@@ -81,11 +84,25 @@ def test_files_of_the_recipe_may_lie_elsewhere_and_the_decoder_may_be_missing(tm
 def test_errors_are_one_line_and_leave_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
     (tmp_path / "recipe").mkdir()
     write_recipe(tmp_path / "recipe")
-    result = run(*(part.format(tmp_path) for part in arguments), "--out", tmp_path / "out")
+    result = run(*(part.format(tmp_path) for part in arguments), "--out", tmp_path / "out" / "of" / "it")
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["panns", "speechbrain", "hf"])
+def test_a_folder_that_cannot_be_written_comes_first(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run(command, tmp_path / "none", "--out", tmp_path / "file" / "out")
+    assert (result.exit_code, "cannot write to" in result.stderr) == (1, True)
+
+
+def test_how_many_classes_may_hold_is_said_alike() -> None:
+    for command in ("panns", "hf"):
+        said = CliRunner().invoke(app, ["import", command, "--help"], env={"COLUMNS": "200"}).stdout
+        assert "--multi-label" in said
+        assert "--single-label" in said
 
 
 @pytest.mark.parametrize("command", ["panns", "speechbrain"])

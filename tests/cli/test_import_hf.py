@@ -24,9 +24,11 @@ def test_writes_a_model_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     capsys.readouterr()
     hf(str(tmp_path / "theirs"), tmp_path / "ours", seconds=2.5, multi_label=True)
     said = capsys.readouterr()
-    assert said.out.startswith(
-        f"{tmp_path / 'ours'}: 2 classes, several at once, heard 2.5 s at a time\nnext: "
+    told, following = said.out.splitlines()
+    assert told.startswith(
+        f"{tmp_path / 'ours'}: 2 classes, several at once, heard 2.5 s at a time, explained "
     )
+    assert following.startswith("next: ")
     assert not said.err
     model = load_model(tmp_path / "ours")
     assert model.classifier.labels == ("dog", "rain")
@@ -36,3 +38,4 @@ def test_writes_a_model_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no folder"):
         hf(str(tmp_path / "nope"), tmp_path / "ours")
+    assert not (tmp_path / "ours").exists()

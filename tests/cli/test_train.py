@@ -13,9 +13,14 @@ import torch
 from typer.testing import CliRunner
 
 import earmark.classifiers.training
+from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
+from earmark.classifiers.training import Clips
 from earmark.cli.main import app
-from earmark.explainers.lmac.training import criterion
-from earmark.model import load_model
+from earmark.cli.train import _scorer, _what_next
+from earmark.explainers.lmac.decoder import DecoderConfig
+from earmark.explainers.lmac.explainer import Lmac, LmacConfig
+from earmark.explainers.lmac.training import LmacRecipe, criterion
+from earmark.model import Model, load_model, save_model
 from earmark.training import loop
 
 TINY = ["width=0.03125", "n_mels=32", "seconds=0.5"]
@@ -205,6 +210,39 @@ def test_a_folder_per_class_lacks_the_folds_to_train_on(data_dir: Path, tmp_path
     assert "training needs folds" in result.stderr
     assert "ESC-50's or UrbanSound8K's layout" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def tiny_lmac(labels: tuple[str, ...], **decoder: Any) -> Lmac:
+    torch.manual_seed(0)
+    classifier = Cnn14(Cnn14Config(labels=labels, width=1 / 32, n_mels=32, seconds=0.25)).eval()
+    return Lmac(classifier, LmacConfig(decoder=DecoderConfig(channels=(4, 8), **decoder)))
+
+
+@pytest.mark.parametrize("labels", [("dog", "rain"), ("dog", "rain", "clock")])
+def test_a_class_that_is_absent_is_scored_only_where_there_is_one(labels: tuple[str, ...]) -> None:
+    clips = Clips(torch.randn(4, 4000), torch.tensor([0, 1, 0, 1]))
+    recipe = LmacRecipe.model_validate({"scenes": {"absent": 0.2}})
+    row = _scorer(tiny_lmac(labels), clips, recipe)()
+    assert "AI" in row
+    assert ("absent energy" in row) == (len(labels) > 2)
+
+
+def test_masks_on_features_are_not_to_be_listened_to() -> None:
+    explainer = tiny_lmac(("dog", "rain"), domain="features")
+    model = Model("net", explainer.classifier)
+    said, command = _what_next("net", model, explainer, Path("data"), Path("lmac"))
+    assert said == "masks on features cannot be listened to"
+    assert command == "next: earmark evaluate --model lmac --data data --domains features --out results.csv"
+
+
+def test_classes_are_not_all_listed(data_dir: Path, tmp_path: Path) -> None:
+    labels = (*(f"bird {number}" for number in range(200)), "Dog")
+    network = tiny_lmac(labels).classifier
+    save_model(Model("birds", network), tmp_path / "birds")
+    result = train("lmac", tmp_path / "l", data_dir, SHORT + DECODER, "--model", tmp_path / "birds")
+    assert result.exit_code == 1
+    assert "have clips of clock, dog, rain alone; expected some of Dog or another of the 201" in result.stderr
+    assert len(result.stderr) < 400
 
 
 def test_noise_is_mixed_in(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,15 +86,15 @@ def look_through(
         time_before_frequency: how the axes of pictures lie where that does not tell.
     """
     outputs, logits = _outputs(network, run)
-    others = _other_outputs(network, longer)
-    if not any(_resized(output, others) for output in outputs):
-        others = _other_outputs(network, later)
+    others, changes = _other_outputs(network, longer), _resized
+    if not any(_resized(output.tensor, others.get(output.name, output.tensor)) for output in outputs):
+        others, changes = _other_outputs(network, later), _moved
     gradients = _gradients(logits, [output.tensor for output in outputs])
     layers = []
     picture: tuple[Tensor, str] | None = None
     for output, gradient in zip(outputs, gradients):
         shape = tuple(output.tensor.shape)
-        changed = _changed(output.tensor, others.get(output.name, output.tensor))
+        changed = changes(output.tensor, others.get(output.name, output.tensor))
         layout = _layout(output, changed, picture, time_before_frequency)
         if len(shape) == 4 and isinstance(layout, str):
             picture = output.tensor, layout
@@ -103,14 +103,13 @@ def look_through(
     return layers
 
 
-def _resized(output: _Output, others: Mapping[str, Tensor]) -> bool:
-    return output.tensor.shape != others.get(output.name, output.tensor).shape
+def _resized(one: Tensor, other: Tensor) -> list[int]:
+    """Return the axes that are longer for a longer sound."""
+    return [axis for axis, (a, b) in enumerate(zip(one.shape, other.shape)) if axis and a != b]
 
 
-def _changed(one: Tensor, other: Tensor) -> list[int]:
-    """Return the axes along which another sound is longer, or else changes in its second half."""
-    if one.shape != other.shape:
-        return [axis for axis, (a, b) in enumerate(zip(one.shape, other.shape)) if axis and a != b]
+def _moved(one: Tensor, other: Tensor) -> list[int]:
+    """Return the axis in whose second half another second half of a sound shows, if there is one."""
     apart = (one - other).detach().abs()
     late = [_late(apart, axis) for axis in range(1, apart.ndim)]
     return [late.index(max(late)) + 1] if late and max(late) > _MOSTLY else []

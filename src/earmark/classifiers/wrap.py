@@ -57,7 +57,7 @@ class WrappedClassifier(AudioClassifier):
         self.front_end = make_front_end(takes, spectrogram, samples, bands)
         self.layout = layout or self.front_end.layout
         self.eats = f"{_name_of(takes)}, {self.layout}"
-        self.output = output
+        self.output, self.bands = output, bands
         self.layers: dict[str, Layout] = {}
         self._recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
         self.hears_phase = self.front_end.hears_phase
@@ -83,8 +83,8 @@ class WrappedClassifier(AudioClassifier):
     @property
     def settings(self) -> str:
         """All that makes the same weights another classifier, as text."""
-        its = self.spectrogram.config, self.seconds, self.labels, self.multi_label, self.eats, self.output
-        return repr((*its, self.layers))
+        its = self.spectrogram.config, self.seconds, self.labels, self.multi_label, self.eats
+        return repr((*its, self.output, self.bands, self.layers))
 
     def logits(self, features: Tensor) -> Tensor:
         """See `AudioClassifier.logits`."""

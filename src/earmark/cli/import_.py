@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from earmark.cli.import_hf import EXAMPLES as HF_EXAMPLES
 from earmark.cli.import_hf import hf
-from earmark.cli.terminal import make_writable, say
-
-if TYPE_CHECKING:
-    from earmark.model import Model
+from earmark.cli.importing import SEVERAL, Half, Out, tried, write
+from earmark.cli.terminal import say
 
 import_ = typer.Typer(
     no_args_is_help=True,
@@ -21,9 +19,6 @@ import_ = typer.Typer(
 )
 
 import_.command(no_args_is_help=True, epilog=HF_EXAMPLES)(hf)
-
-Out = Annotated[Path, typer.Option(metavar="DIR", help="The model folder to write.")]
-Half = Annotated[bool, typer.Option("--half", help="Store weights as float16, which halves the folder.")]
 
 
 @import_.command(
@@ -38,19 +33,19 @@ def panns(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="One class name a line; AudioSet's if not given.")
     ] = None,
-    single_label: Annotated[
+    multi_label: Annotated[
         bool,
-        typer.Option("--single-label", help="One class holds at a time (softmax), not several (sigmoid)."),
-    ] = False,
+        typer.Option(SEVERAL, help="Several classes may hold (sigmoid), as in AudioSet, or one (softmax)."),
+    ] = True,
     half: Half = False,
 ) -> None:
     """Import a PANN, a network trained on AudioSet."""
     from earmark.classifiers.panns import import_panns
     from earmark.model import Model
 
-    classifier = import_panns(file, labels, multi_label=not single_label)
-    _write(Model(out.resolve().name, classifier), out, half)
-    say(f"next: earmark explain SOUND --model {out} --method gradcam")
+    with tried(out):
+        classifier = import_panns(file, labels, multi_label=multi_label)
+        write(Model(out.resolve().name, classifier), out, half)
 
 
 @import_.command(
@@ -79,22 +74,12 @@ def speechbrain(
     from earmark.explainers.lmac.original import PSI, import_psi
     from earmark.model import Model
 
-    classifier = import_classifier(folder, labels)
-    if psi is None and (folder / PSI).is_file():
-        psi = folder / PSI
-    model = Model(out.resolve().name, classifier)
-    if psi:
-        model.explainers["lmac"] = import_psi(psi, classifier)
-    _write(model, out, half)
-    if not psi:
-        say(f"{folder} has no {PSI}, so the model has no lmac: train one, or pass the file with --psi")
-    say(f"next: earmark explain SOUND --model {out}{'' if psi else ' --method gradcam'}")
-
-
-def _write(model: Model, out: Path, half: bool) -> None:
-    from earmark.model import save_model
-
-    make_writable(out)
-    save_model(model, out, half)
-    explainers = ", ".join(model.explainers) or "nothing yet"
-    say(f"{out}: {len(model.classifier.labels)} classes, explained by {explainers}")
+    with tried(out):
+        model = Model(out.resolve().name, import_classifier(folder, labels))
+        if psi is None and (folder / PSI).is_file():
+            psi = folder / PSI
+        if psi:
+            model.explainers["lmac"] = import_psi(psi, model.classifier)
+        else:
+            say(f"{folder} has no {PSI}, so the model has no lmac: train one, or pass the file with --psi")
+        write(model, out, half)

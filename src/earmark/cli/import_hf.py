@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from earmark.cli.terminal import make_writable, say
+from earmark.cli.importing import SEVERAL, Half, Out, tried, write
 
 EXAMPLES = (
     "[bold]Examples[/bold]\n\n"
@@ -25,7 +24,7 @@ def hf(
             help="A folder that [bold]save_pretrained[/bold] wrote, or a name on the hub to download.",
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The model folder to write.")],
+    out: Out,
     revision: Annotated[
         str | None, typer.Option(metavar="REV", help="Branch, tag or commit on the hub.")
     ] = None,
@@ -39,21 +38,16 @@ def hf(
     multi_label: Annotated[
         bool | None,
         typer.Option(
-            "--multi-label/--single-label",
+            SEVERAL,
             help="Several classes may hold (sigmoid) or one (softmax); as its config says if not given.",
         ),
     ] = None,
-    half: Annotated[
-        bool, typer.Option("--half", help="Store weights as float16, which halves the folder.")
-    ] = False,
+    half: Half = False,
 ) -> None:
     """Import a Hugging Face audio classifier: AST, wav2vec2, HuBERT, WavLM, Whisper and their kin."""
-    make_writable(out)
     from earmark.classifiers.huggingface import from_pretrained
-    from earmark.model import Model, save_model
+    from earmark.model import Model
 
-    classifier = from_pretrained(model, revision=revision, seconds=seconds, multi_label=multi_label)
-    save_model(Model(out.resolve().name, classifier), out, half)
-    several = ", several at once" if classifier.multi_label else ""
-    say(f"{out}: {len(classifier.labels)} classes{several}, heard {classifier.seconds:g} s at a time")
-    say(f"next: earmark explain SOUND --model {out} --method gradcam")
+    with tried(out):
+        classifier = from_pretrained(model, revision=revision, seconds=seconds, multi_label=multi_label)
+        write(Model(out.resolve().name, classifier), out, half)

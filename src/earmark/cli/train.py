@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from earmark.cli.own import METAVAR, find
+from earmark.cli.labels import few, known
+from earmark.cli.own import METAVAR, find, is_own, of_file
 from earmark.cli.runs import best_epoch, fingerprint, open_run, reporting, save_curves
 from earmark.cli.terminal import say
 from earmark.errors import DataError, ModelError, RecipeError
@@ -120,7 +121,7 @@ def lmac(
     with reporting(recipe.loop.epochs) as report:
         log = train_lmac(explainer, clips, recipe, out, scores, before, report)
     save_model(Model(out.resolve().name, base.classifier, base.explainers | {"lmac": explainer}), out)
-    _finish(out, log, f"next: earmark explain SOUND --model {out}")
+    _finish(out, log, *_what_next(model, base, explainer, data, out))
 
 
 def _device(name: str) -> str:
@@ -194,7 +195,7 @@ def _clips(
         f" {len(validate.labels)} to validate, {len(noises)} noises"
         + ("" if noises else " (the recipe's share of noise goes without: pass --noise)")
     )
-    return Clips(waveform, labels, noises), validate
+    return Clips(waveform, labels, noises, not network.peak_normalised), validate
 
 
 def _load(network: AudioClassifier, data: Path, folds: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -202,19 +203,23 @@ def _load(network: AudioClassifier, data: Path, folds: Sequence[int]) -> tuple[T
     from earmark.data.datasets import read_clips
 
     wanted = set(network.labels)
-    clips = [clip for clip in read_clips(data, folds) if clip.label in wanted]
+    there = read_clips(data, folds)
+    clips = [clip for clip in there if clip.label in wanted]
     if not clips:
-        given = f"the folds {tuple(folds)} of {data} have no clip of the classes {', '.join(network.labels)}"
-        raise DataError(given, "some", "pass the data that the classifier was made for")
-    return load_all(clips, network.labels, network.spectrogram.sample_rate, network.seconds)
+        others = sorted({clip.label for clip in there})
+        given = f"the folds {tuple(folds)} of {data} have clips of {few(others)} alone"
+        fix = "pass the data that the classifier was made for"
+        raise DataError(given, f"some of {known(network.labels, others)}", fix)
+    rate, own_level = network.spectrogram.sample_rate, not network.peak_normalised
+    return load_all(clips, network.labels, rate, network.seconds, own_level=own_level)
 
 
 def _earlier(folder: Path, base: Model, recipe: LmacRecipe, device: str) -> Lmac:
     """Load the L-MAC to train further, and see that it belongs to the same classifier."""
     from earmark.explainers.lmac.explainer import Lmac
-    from earmark.model import load_model
+    from earmark.model import lacks_classifier, load_model
 
-    model = load_model(folder, device)
+    model = load_model(folder, device, base.classifier if lacks_classifier(folder) else None)
     explainer = model.explainers.get("lmac")
     if not isinstance(explainer, Lmac):
         raise ModelError(f"{folder} has no trained lmac", fix="train one first, without --finetune-from")
@@ -266,6 +271,7 @@ def _scorer(explainer: Lmac, clips: Clips, recipe: LmacRecipe) -> Callable[[], R
 
     # Other mixtures than those that an evaluation makes by default: what chose the epoch must not judge it.
     sounds, classes = two_classes(clips.waveform, clips.labels, per_clip=1, snr_db=3.0, seed=1)
+    third = len(explainer.classifier.labels) > 2  # or no class is absent from a mixture of two
 
     def score() -> Row:
         scores = score_sounds(explainer, sounds, (None, *recipe.areas), recipe.loop.batch_size)
@@ -273,7 +279,7 @@ def _scorer(explainer: Lmac, clips: Clips, recipe: LmacRecipe) -> Callable[[], R
         for area, binary in scores.items():
             means = mean_scores(binary)
             row |= {f"{name} {area:g}": means[name] for name in ("AI", "AD", "AG", "FF", "Fid-In")}
-        if recipe.scenes.absent and explainer.domain == "stft":
+        if recipe.scenes.absent and third and explainer.domain == "stft":
             empty = score_targets(explainer, sounds, classes, recipe.loop.batch_size)["absent energy"]
             row["absent energy"] = float(empty.mean())
         return row
@@ -281,7 +287,21 @@ def _scorer(explainer: Lmac, clips: Clips, recipe: LmacRecipe) -> Callable[[], R
     return score
 
 
-def _finish(out: Path, log: Sequence[Row], hint: str) -> None:
+def _what_next(model: str, base: Model, explainer: Lmac, data: Path, out: Path) -> list[str]:
+    """Return what can be done with a trained L-MAC, and how its model is named in commands, in lines."""
+    hints, name = [], str(out)
+    if is_own(model):
+        name, function = of_file(model, base, out)
+        hints.append(f"next: add to {model.rpartition(':')[0]}: {function}")
+    command = f"explain SOUND --model {name}"
+    if explainer.domain == "features":
+        hints.append("masks on features cannot be listened to")
+        command = f"evaluate --model {name} --data {data} --domains features --out results.csv"
+    return [*hints, f"{'then' if is_own(model) else 'next'}: earmark {command}"]
+
+
+def _finish(out: Path, log: Sequence[Row], *hints: str) -> None:
     save_curves(out / "curves.png", log)
     say(f"kept epoch {best_epoch(log) + 1} of {len(log)} → {out}")
-    say(hint)
+    for hint in hints:
+        say(hint)

@@ -275,3 +275,33 @@ def test_a_folder_is_loaded_once_until_it_changes(
 
 def test_load_gives_a_model_of_ones_own(model_dir: Path) -> None:
     assert earmark.load(model_dir).classifier is not earmark.load(model_dir).classifier
+
+
+class Strange(torch.nn.Module):
+    """Lets no gradient through, or takes no sound beyond full scale."""
+
+    def __init__(self, detached: bool) -> None:
+        super().__init__()
+        self.detached, self.weights = detached, torch.nn.Conv1d(1, 2, 16, 8)
+
+    def forward(self, sound: Tensor) -> Tensor:
+        if not self.detached and sound.abs().amax() > 1:
+            raise ValueError("beyond full scale")
+        return self.weights(sound.detach() if self.detached else sound).mean(-1)
+
+
+def test_a_network_without_gradients_is_refused_at_once_and_a_strange_one_is_not() -> None:
+    def model(detached: bool) -> Model:
+        network = Strange(detached)
+        if detached:
+            network.weights.requires_grad_(False)
+        options = {"sample_rate": RATE, "labels": ("a", "b"), "seconds": 0.5, "layout": "b1t"}
+        return Model("own", earmark.wrap(network, **options), {})  # type: ignore[arg-type]
+
+    with pytest.raises(ModelError, match="saliency needs gradients, and Strange lets none through"):
+        earmark.api.prepare(model(True), "saliency")
+    earmark.api.prepare(model(True), "occlusion")
+    quiet = 0.1 * np.random.default_rng(0).standard_normal(RATE // 2).astype(np.float32)
+    assert earmark.explain((quiet, RATE), model(False), "saliency", scores=False).label in "ab"
+    with pytest.raises(ModelError, match="fails at sound: ValueError: beyond full scale"):
+        earmark.explain((20 * quiet, RATE), model(False), "saliency")

@@ -332,3 +332,39 @@ def test_real_recordings_are_read_and_refused_when_cut(tmp_path: Path) -> None:
         cut(tmp_path / path.name, 0.6)
         with pytest.raises(AudioError, match="truncated"):
             audio.read(tmp_path / path.name)
+
+
+def test_what_is_no_recording_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "huge.wav"
+    soundfile.write(path, np.full(8000, 1e37, np.float32), 8000, subtype="FLOAT")
+    for read in (audio.read, lambda path: list(audio.stream(path, 4000))):
+        with pytest.raises(
+            AudioError, match=rf"{path} has samples as large as 1e\+37; expected at most 1e\+06"
+        ):
+            read(path)
+    with pytest.raises(AudioError, match="waveform has samples as large as 2e"):
+        audio.to_mono_rate(np.full(800, 2e6), 8000)
+
+
+def test_samples_without_a_header_are_no_sound(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(bytes(1000))
+    with pytest.raises(AudioError, match=r"a\.raw cannot be read"):
+        audio.read(tmp_path / "a.raw")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(AudioError, match=r"pipe\.wav is not a regular file; expected a sound file"):
+        audio.read(tmp_path / "pipe.wav")
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xe9t\xe9.wav")
+    with pytest.raises(AudioError, match=r"\ufffdt.*does not exist"):
+        audio.read(path)
+    soundfile.write(os.fsencode(path), np.full(800, 0.5), 8000)
+    assert len(audio.read(path)[0]) == 800
+    audio.write_blocks(path, [np.zeros(5, np.float32)], 8000, 5, "PCM_16")
+    with pytest.raises(AudioError, match=r"\ufffdt.*has 5 samples") as caught:
+        audio.read(path)
+    str(caught.value).encode()

@@ -243,6 +243,101 @@ def test_a_model_that_says_nan_of_one_sound_explains_the_others() -> None:
     assert "gives no finite numbers for sound-2" in str(found[1])
 
 
+class Moody(Half):
+    """Fails or gives NaN where a sound is loud, as networks and methods do at some sounds."""
+
+    mood: Callable[[Tensor], Tensor]
+
+    def masks(self, stft: Tensor, target: Tensor, heard: Heard | None = None) -> Tensor:
+        masks = super().masks(stft, target, heard)
+        loud = stft.abs().amax((1, 2)) > 100
+        return torch.stack([type(self).mood(mask) if one else mask for mask, one in zip(masks, loud)])
+
+
+def raising(error: Exception) -> Callable[[Tensor], Tensor]:
+    def mood(mask: Tensor) -> Tensor:
+        raise error
+
+    return mood
+
+
+MOODS = {
+    "the model 'pitch' fails at sound-2: RuntimeError: boom; ": raising(RuntimeError("boom")),
+    "the model 'pitch' fails at sound-2: IndexError: ": raising(IndexError("out of range")),
+    "OutOfMemoryError: full; free some memory": raising(torch.OutOfMemoryError("full")),
+    "sound-2: no gradients": raising(ModelError("no gradients")),
+    "the method 'stub' gives no finite mask of sound-2": lambda mask: mask / 0 * 0,
+}
+
+
+@pytest.mark.parametrize("message", MOODS)
+@pytest.mark.parametrize("options", [{}, {"threshold": 0.5}, {"area": 0.5}])
+def test_where_a_network_or_method_fails_that_sound_fails_alone(
+    message: str, options: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Moody, "mood", staticmethod(MOODS[message]), raising=False)
+    sounds = [(noise(RATE), RATE), (tones((500, 2.5)), RATE), (noise(2000), RATE)]
+    first, failed, last = explain_each(sounds, pitch_model(Moody), "stub", **options)
+    assert isinstance(first, list)
+    assert isinstance(failed, ModelError)
+    assert message in str(failed)
+    assert isinstance(last, list)
+
+
+def test_a_network_that_fails_in_the_first_pass_fails_that_sound_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = pitch_model()
+    features = model.classifier.features
+
+    def failing(stft: Tensor) -> Tensor:
+        if stft.abs().amax() > 100:
+            raise RuntimeError("boom")
+        return features(stft)
+
+    monkeypatch.setattr(model.classifier, "features", failing)
+    sounds = [(noise(2 * RATE), RATE), (tones((500, 2.5)), RATE)]
+    first, failed = explain_each(sounds, model, "stub", top=2)
+    assert isinstance(first, list)
+    assert "fails at sound-2: RuntimeError: boom" in str(failed)
+
+
+def test_memory_for_one_at_a_time_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, sounds = Pitch.features, [(noise(samples), RATE) for samples in (RATE, 2 * RATE, 3000)]
+    expected = earmark.explain(sounds, pitch_model(), "stub", top=1)
+
+    def small(self: Pitch, stft: Tensor) -> Tensor:
+        if len(stft) > 1:
+            raise torch.OutOfMemoryError("full")
+        return features(self, stft)
+
+    monkeypatch.setattr(Pitch, "features", small)
+    for (one,), (other,) in zip(earmark.explain(sounds, pitch_model(), "stub", top=1), expected, strict=True):
+        torch.testing.assert_close(one.mask, other.mask)
+
+
+def test_means_pass_over_what_is_no_number() -> None:
+    model = pitch_model()
+    logits = model.classifier.representations
+
+    def sometimes(features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        said, maps = logits(features)
+        empty = features.amax((1, 2)) < 0.5  # what a mask that keeps next to nothing leaves
+        return said.masked_fill(empty[:, None], torch.nan), maps
+
+    model.classifier.representations = sometimes  # type: ignore[method-assign]
+    waveform = tones((500, 2), (3000, 2.4)) + noise(70400) / 100
+    for target in ("high", "never"):
+        explanation = earmark.explain((waveform, RATE), model, "stub", target=target)
+        each = [moment.scores["probability_in"] for moment in explanation.timeline]
+        numbers = [value for value in each if np.isfinite(value)]
+        assert bool(numbers) == (target == "high")
+        assert len(numbers) < len(each)
+        assert explanation.scores["probability_in"] == pytest.approx(
+            np.mean(numbers) if numbers else np.nan, nan_ok=True
+        )
+
+
 def test_sounds_are_read_as_they_are_needed(tiny: Model) -> None:
     read = 0
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from earmark.explanation import new_figure
 from earmark.pictures import Caption, Columns, Span, draw, draw_contrast
 
 CAPTION = Caption("dog", 0.97, 0.004, "boxes · none")
@@ -61,6 +62,26 @@ def test_one_window_has_no_strip_and_many_labels_are_summed_up() -> None:
     draw(many, columns(90), CAPTION, 9.0, 800.0, [Span(i, i + 1, f"label {i % 30}") for i in range(60)])
     (legend,) = (axes.get_legend() for axes in many.axes if axes.get_legend())
     assert [text.get_text() for text in legend.get_texts()][-1] == "other"
+
+
+@pytest.mark.parametrize("whole", ["c", "the rarest", "not there"])
+def test_the_legend_fits_and_names_the_whole(whole: str) -> None:
+    kinds = [letter * 60 + letter.upper() for letter in "abcdefgh"] + ["the rarest"]
+    labels = [label for number, label in enumerate(kinds) for _ in range(2 if number < 8 else 1)]
+    caption = Caption(whole if whole != "c" else kinds[2], 0.5, 0.1, "boxes · none")
+    figure = new_figure()
+    draw(figure, columns(90), caption, 17.0, 800.0, [Span(i, i + 1, one) for i, one in enumerate(labels)])
+    (legend,) = (axes.get_legend() for axes in figure.axes if axes.get_legend())
+    named = [text.get_text() for text in legend.get_texts()]
+    first = [
+        f"{letter * 12}…{letter * 10}{letter.upper()}" for letter in "abcde"
+    ]  # of the same frequency: the earlier first
+    assert named == [*first[:4], "the rarest" if whole == "the rarest" else first[4], "other"]
+    figure.canvas.draw()  # type: ignore[attr-defined]
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= figure.bbox.width
 
 
 def test_a_contrast_has_a_column_for_each_class() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def names(stem: str) -> set[str]:
@@ -92,6 +93,27 @@ def test_regions_lie_where_the_sound_is(tiny: Model, tmp_path: Path) -> None:
     assert len(silent) > 5
 
 
+@pytest.mark.parametrize("seconds", [2.0, 9.0])
+def test_regions_are_those_of_memory(seconds: float, tiny: Model, tmp_path: Path) -> None:
+    time = np.arange(10 * RATE) / RATE
+    long = 0.4 * np.sin(6283 * time) * (time > 1) * (time < 1 + seconds)
+    short = 0.2 * np.sin(4 * 6283 * time) * (time > 9.3)
+    soundfile.write(tmp_path / "a.wav", long + short, RATE)
+    request = prepare(tiny, "loudest", threshold=0.1, scores=False)
+    found = explain_recording(request, tmp_path / "a.wav", tmp_path / "out").values["regions"]
+    whole = request(tmp_path / "a.wav")
+    expected = whole.to_dict()["regions"]  # type: ignore[union-attr]
+    assert len(expected) == 2
+    for one, other in zip(found, expected, strict=True):
+        assert [one[end] for end in ("start", "end")] == pytest.approx(
+            [other[end] for end in ("start", "end")], abs=0.03
+        )
+        assert [one[end] for end in ("low", "high")] == pytest.approx(
+            [other[end] for end in ("low", "high")], abs=50
+        )
+        assert one["share"] == pytest.approx(other["share"], abs=0.01)
+
+
 class StoppedError(Exception):
     """As a kill, between two batches or within one."""
 
@@ -127,7 +149,8 @@ def test_a_stopped_run_goes_on_and_ends_as_an_unbroken_one(
     stop_after(monkeypatch, after)
     with pytest.raises(StoppedError):
         explain_recording(request, path, tmp_path / "out")
-    assert [file.name for file in (tmp_path / "out").iterdir()] == [".a.part"]
+    (left,) = (tmp_path / "out").iterdir()
+    assert re.fullmatch(r"\.a\.[0-9a-f]{16}\.part", left.name)
     done: list[int] = []
     explain_recording(request, path, tmp_path / "out", progress=lambda number, _: done.append(number))
     assert done == [number for number in (2, 4, 6, 8, 9) if number > (after - 1) // 2 * 2]
@@ -199,7 +222,7 @@ def test_sounds_beyond_full_scale_still_add_up(tiny: Model, tmp_path: Path) -> N
 
 
 def test_beyond_4_gb_there_are_64_bit_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "_WAV_HOLDS", 1000)
+    monkeypatch.setattr(audio.writing, "_WAV_HOLDS", 1000)
     audio.write_blocks(tmp_path / "a.wav", [np.full(400, 0.25, np.float32)] * 2, RATE, 800, "PCM_16")
     assert soundfile.info(tmp_path / "a.wav").format == "RF64"
     np.testing.assert_allclose(audio.read(tmp_path / "a.wav")[0], 0.25, atol=1e-4)
@@ -223,7 +246,7 @@ def test_a_bad_recording_leaves_nothing(share: float, message: str, tiny: Model,
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(AudioError, match=message):
         explain_recording(prepare(tiny), path, tmp_path / "out")
-    assert not contents(tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_model_that_says_nan_leaves_nothing(
@@ -233,7 +256,7 @@ def test_a_model_that_says_nan_leaves_nothing(
     model.classifier.head.bias.fill_(torch.nan)  # type: ignore[union-attr, operator]
     with pytest.raises(ModelError, match="no finite numbers"):
         explain_recording(prepare(model), sound_file(seconds=3.0), tmp_path / "out")
-    assert not contents(tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_full_disk_is_told_and_what_is_done_is_kept(
@@ -250,6 +273,86 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(
     assert set(contents_of_hidden(tmp_path / "out")) >= {"state.safetensors", "journal.jsonl"}
     explain_recording(prepare(tiny), path, tmp_path / "out")
     assert set(contents(tmp_path / "out")) == names("a")
+
+
+def test_what_cannot_be_read_now_may_be_read_later(
+    tiny: Model, sound_file: SoundFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, request = sound_file("a.wav", seconds=3.3), prepare(tiny, scores=False)
+    stream, done = audio.stream, []
+
+    def breaking(*arguments: object) -> Iterator[np.ndarray]:
+        for block in stream(*arguments):  # type: ignore[arg-type]
+            if done:
+                raise AudioError("the disk is gone")
+            yield block
+
+    monkeypatch.setattr(recording, "AT_ONCE", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(audio, "stream", breaking)
+        with pytest.raises(AudioError, match="the disk is gone"):
+            explain_recording(request, path, tmp_path / "out", progress=lambda *now: done.append(now))
+    explain_recording(request, path, tmp_path / "out", progress=lambda *now: done.append(now))
+    assert [number for number, _ in done] == [2, 4]
+
+
+def test_another_recording_of_the_same_name_deletes_no_work(
+    tiny: Model, sound_file: SoundFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, request = [sound_file(f"{name}/a.wav", 3.3) for name in "xy"], prepare(tiny, scores=False)
+
+    def stop(*_: object) -> None:
+        raise StoppedError
+
+    monkeypatch.setattr(recording, "AT_ONCE", 2)
+    for path in paths:
+        with pytest.raises(StoppedError):
+            explain_recording(request, path, tmp_path / "out", progress=stop)
+    done: list[int] = []
+    for path in paths:
+        explain_recording(request, path, tmp_path / "out", progress=lambda number, _: done.append(number))
+    assert done == [4, 4]
+
+
+def test_two_runs_do_not_write_the_same_files(tiny: Model, sound_file: SoundFile, tmp_path: Path) -> None:
+    path, request = sound_file("a.wav", seconds=3.3), prepare(tiny, scores=False)
+    said: list[str] = []
+
+    def again(*_: object) -> None:
+        with pytest.raises(OutputError, match=r"another run is at work on a\.\*") as caught:
+            explain_recording(request, path, tmp_path / "out")
+        said.append(str(caught.value))
+
+    explain_recording(request, path, tmp_path / "out", progress=again)
+    assert said
+    assert set(contents(tmp_path / "out")) == names("a")
+
+
+def test_quiet_sounds_are_written_as_they_are(tiny: Model, tmp_path: Path) -> None:
+    quiet = 1e-5 * np.random.default_rng(0).standard_normal(3 * RATE).astype(np.float32)
+    soundfile.write(tmp_path / "quiet.wav", quiet, RATE, subtype="FLOAT")
+    request = prepare(tiny, scores=False)
+    explain_recording(request, tmp_path / "quiet.wav", tmp_path / "long")
+    request((quiet[:RATE], RATE)).save(tmp_path / "short", "quiet")  # type: ignore[union-attr]
+    for folder, sound in (("long", quiet), ("short", quiet[:RATE])):
+        parts = [soundfile.read(tmp_path / folder / f"quiet.{end}.wav")[0] for end in ("listen", "rest")]
+        np.testing.assert_allclose(sum(parts), sound, atol=1e-9)
+        assert all(len(np.unique(part)) > len(part) // 2 for part in parts)
+
+
+def test_a_recording_at_which_the_network_fails_is_named(
+    make_tiny: Callable[[], Model], sound_file: SoundFile, tmp_path: Path
+) -> None:
+    def boom(*_: object) -> None:
+        raise RuntimeError("boom")
+
+    model = make_tiny()
+    model.classifier.head.register_forward_hook(boom)  # type: ignore[union-attr, operator]
+    path = sound_file(seconds=3.0)
+    for options in ({}, {"top": 2}):
+        with pytest.raises(ModelError, match=f"fails at {path}: RuntimeError: boom"):
+            explain_recording(prepare(model, **options), path, tmp_path / "out")  # type: ignore[arg-type]
+        assert not list((tmp_path / "out").iterdir())
 
 
 def contents_of_hidden(folder: Path) -> list[str]:

@@ -9,7 +9,9 @@ from typing import Any, overload
 
 from earmark.bundled import find_model
 from earmark.classifiers.base import AudioClassifier
+from earmark.classifiers.wrap import WrappedClassifier
 from earmark.errors import EarmarkError, ModelError
+from earmark.explainers.attribution import Attribution
 from earmark.explainers.base import Explainer
 from earmark.explaining import AudioInput, Request
 from earmark.explanation import Explanation
@@ -218,6 +220,8 @@ def prepare(
         model = model.to(device)
     explainer, classifier = model.explainer(method), model.classifier
     _check_choices(explainer, method, threshold, area)
+    if isinstance(explainer, Attribution) and isinstance(classifier, WrappedClassifier):
+        explainer.check_gradients()  # at once, and not at every sound
     names = [target] if isinstance(target, str) else target
     _check_classes(names, top, len(classifier.labels))
     if not 0 <= overlap <= 0.5:

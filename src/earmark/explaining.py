@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from earmark import audio as sound
 from earmark.classifiers.base import AudioClassifier, Heard
 from earmark.errors import AudioError, EarmarkError
+from earmark.evaluation.runner import Said
 from earmark.explainers.base import Explainer
 from earmark.explanation import Explanation
 from earmark.features.masking import apply_mask, largest_bins
-from earmark.gathering import Finding, Part, Sound
-from earmark.metrics import score
+from earmark.gathering import Finding, Part, Sound, failed
 from earmark.model import Model
 from earmark.windowing import Window, Windows
 
@@ -31,6 +31,8 @@ AudioInput: TypeAlias = "str | os.PathLike[str] | tuple[NDArray[Any] | Tensor, i
 
 Targets: TypeAlias = "tuple[int, ...] | None"
 """The classes to explain; None for what a window is found to be."""
+
+_NAMES = {"p": "probability", "p_in": "probability_in", "p_out": "probability_out"}
 
 AT_ONCE = 8
 """How many windows go through the classifier together: it bounds the memory."""
@@ -107,6 +109,11 @@ class Request:
         return self.threshold is not None or self.area is not None
 
     @property
+    def named(self) -> bool:
+        """Whether it is the same class in each window of a sound."""
+        return self.targets is not None or self.top is not None
+
+    @property
     def parts(self) -> int:
         """How many classes of a window are explained."""
         return self.top or len(self.targets or [0])
@@ -124,17 +131,39 @@ class Request:
         total, heard = torch.zeros(len(self.classifier.labels), dtype=torch.float64), 0
         loud = (window for window in windows if window.waveform.any())
         for batch in batched(loud, AT_ONCE):
-            with torch.no_grad():
-                logits = self.classifier(self._padded(batch))
-            total += self.classifier.probabilities(logits).sum(0).double().cpu()
+            total += self._probabilities(batch).cpu().double().sum(0)
             heard += len(batch)
         return tuple(total.topk(self.top or 1).indices.tolist()) if heard else None
 
-    def findings(self, batch: Sequence[tuple[Window, Targets]]) -> list[Finding]:
-        """Explain a batch of windows, each step once; silent ones are passed over."""
+    @torch.no_grad()
+    def _probabilities(self, windows: Sequence[Window]) -> Tensor:
+        try:
+            return self.classifier.probabilities(self.classifier(self._padded(windows)))
+        except torch.OutOfMemoryError:
+            if len(windows) == 1:
+                raise
+        return torch.cat([self._probabilities([window]) for window in windows])
+
+    def findings(self, batch: Sequence[tuple[Window, Targets]]) -> list[Finding | Exception]:
+        """Explain a batch of windows, each step once; silent ones are passed over.
+
+        Where the network or the method fails, or memory runs out, windows are tried one by one, and those at
+        which that happens again have the error.
+        """
         loud = [index for index, (window, _) in enumerate(batch) if window.waveform.any()]
-        found = dict(zip(loud, self._found([batch[index] for index in loud]) if loud else []))
+        found = dict(zip(loud, self._tried([batch[index] for index in loud])))
         return [found.get(index) or self._silence(window) for index, (window, _) in enumerate(batch)]
+
+    def _tried(self, batch: Sequence[tuple[Window, Targets]]) -> list[Finding | Exception]:
+        if not batch:
+            return []
+        try:
+            return list(self._found(batch))
+        except Exception as error:  # the network may be anyone's
+            if len(batch) == 1:
+                return [error.with_traceback(None)]
+        # Not within the except block, which would keep the tensors of the failed step.
+        return [found for one in batch for found in self._tried([one])]
 
     def _found(self, batch: Sequence[tuple[Window, Targets]]) -> Iterator[Finding]:
         classifier = self.classifier
@@ -175,6 +204,8 @@ class Request:
         ]
 
     def _hardened(self, mask: Tensor) -> Tensor:
+        if not mask.isfinite().all():
+            return mask  # is refused as such, and must not become a 0
         if self.threshold is not None:
             return (mask >= self.threshold).float()
         return mask if self.area is None else largest_bins(mask, self.area)
@@ -185,21 +216,9 @@ class Request:
         classifier = self.classifier
         inside = classifier.logits(classifier.features(masked))
         outside = classifier.logits(classifier.features(stft - masked))
-        logits = {"probability": heard.logits, "probability_in": inside, "probability_out": outside}
-        (whole, index), (kept, _), (rest, _) = (classifier.question(each, target) for each in logits.values())
-        said = {
-            name: classifier.probabilities(each).gather(1, target[:, None])[:, 0]
-            for name, each in logits.items()
-        }
-        figures = [
-            score(whole[one], kept[one], rest[one], mask, index[one])
-            for one, mask in zip(torch.arange(len(masks)).split(1), masks)
-        ]
-        return [
-            {name: float(value) for name, value in values.items()}
-            | {name: float(values[number]) for name, values in said.items()}
-            for number, values in enumerate(figures)
-        ]
+        said = Said(classifier, heard.logits, inside, outside, target)
+        figures = [said.part(one).scores(mask) for one, mask in zip(torch.arange(len(masks)).split(1), masks)]
+        return [{_NAMES.get(name, name): float(value) for name, value in its.items()} for its in figures]
 
     def _silence(self, window: Window) -> Finding:
         spectrogram, samples = self.classifier.spectrogram, len(window.waveform)
@@ -223,7 +242,11 @@ class Request:
                 continue
             targets, samples = self.targets, waveform.numpy()
             if self.top and self.windows.count(len(samples)) > 1:
-                targets = self.most_probable(self.windows.cut([samples]))
+                try:
+                    targets = self.most_probable(self.windows.cut([samples]))
+                except Exception as error:  # the network may be anyone's
+                    waiting.append(Sound(self, source, waveform, error=failed(self, source, error)))
+                    continue
             waiting.append(Sound(self, source, waveform, targets))
             for window in self.windows.cut([samples]):
                 yield waiting[-1], window
@@ -236,18 +259,13 @@ def read(audio: AudioInput, name: str, sample_rate: int) -> tuple[str, Tensor]:
         AudioError: a sound that cannot be used, see `earmark.audio.read`.
     """
     if isinstance(audio, str | os.PathLike):
-        return named(audio), torch.from_numpy(sound.read(Path(audio), sample_rate)[0])
+        return sound.named(audio), torch.from_numpy(sound.read(Path(audio), sample_rate)[0])
     if not (isinstance(audio, tuple) and len(audio) == 2):
         given = f"audio is {type(audio).__name__}"
         raise AudioError(given, "a file, or (waveform, sample_rate)", "pass an array with its rate")
     waveform = sound.to_mono_rate(*audio, sample_rate)
     sound.check(waveform, sample_rate, name)
     return name, torch.from_numpy(waveform)
-
-
-def named(path: str | os.PathLike[str]) -> str:
-    """Return a file's name as text: it may hold bytes that are none, but what is written about it must be."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

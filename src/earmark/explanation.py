@@ -19,12 +19,19 @@ from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
 from earmark.files import write_text
 from earmark.pictures import Caption, Columns, Span, draw, draw_contrast
 from earmark.regions import Grid, Region, find_regions
-from earmark.saving import finite, finite_all, harmless, safe_stem, stems_of_labels, workshop
+from earmark.saving import finite, finite_all, harmless, publish, safe_stem, stems_of_labels, workshop
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Explanation", "Moment", "safe_stem", "save_several"]
+
+
+# In the order of the JSON.
+_SAID = (
+    *("input", "model", "method", "label", "decision", "probability", "kept", "threshold", "area"),
+    *("scores", "sample_rate", "samples", "regions", "timeline"),
+)
 
 
 @dataclass(frozen=True)
@@ -168,30 +175,22 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``STEM.json`` holds: all but the arrays, ready for strict JSON."""
-        return {
+        more = {
             "input": self.source,
-            "model": self.model,
-            "method": self.method,
-            "label": self.label,
-            "decision": self.decision,
-            "probability": finite(self.probability),
-            "kept": finite(self.kept),
-            "threshold": self.threshold,
-            "area": self.area,
-            "scores": finite_all(self.scores),
+            "kept": self.kept,
             "sample_rate": self.sample_rate,
             "samples": len(self.waveform),
-            "regions": [asdict(region) for region in self.regions()],
-            "timeline": moments_to_dicts(self.timeline),
-            "earmark": __version__,
+            "regions": self.regions(),
         }
+        return values_to_dict(vars(self) | more)
 
     def save(
         self, folder: str | Path, stem: str | None = None, notes: Mapping[str, Any] | None = None
     ) -> list[Path]:
         """Write STEM.listen.wav, STEM.rest.wav, STEM.png and STEM.json, all of them or none.
 
-        The sounds are 16 bit, or float where they go beyond full scale, so that the two still add up.
+        The sounds are 16 bit, or float where they go beyond full scale or are very quiet, so that the two
+        add up, to 1e-4 in 16 bit.
 
         Args:
             folder: made if missing; files of these names in it are replaced.
@@ -215,13 +214,13 @@ class Explanation:
             ]
             write_figure(made[2], self.plot())
             write_json(made[3], {**self.to_dict(), **(notes or {})})
-            return [path.replace(folder / path.name) for path in made]
+            return publish(made, folder)
 
     def _write_sounds(self, folder: Path, stem: str) -> list[Path]:
         paths = [folder / f"{stem}.{ending}" for ending in ("listen.wav", "rest.wav")]
-        highest = max(float(part.abs().max()) for part in (self.listenable, self.remainder))
-        subtype = "PCM_16" if highest <= 1 else "FLOAT"
-        for path, part in zip(paths, (self.listenable, self.remainder)):
+        parts = (self.listenable, self.remainder)
+        subtype = audio.subtype_for(float(part.abs().max()) for part in parts)
+        for path, part in zip(paths, parts):
             audio.write(path, part, self.sample_rate, subtype)
         return paths
 
@@ -266,7 +265,7 @@ def save_several(
             made.append(write_figure(temporary / f"{stem}.contrast.png", figure))
         values = several_to_dict([one.to_dict() for one in explanations], contrast)
         made.append(write_json(temporary / f"{stem}.json", {**values, **(notes or {})}))
-        return [path.replace(folder / path.name) for path in made]
+        return publish(made, folder)
 
 
 def several_to_dict(explanations: Sequence[Mapping[str, Any]], contrast: bool) -> dict[str, Any]:
@@ -274,9 +273,17 @@ def several_to_dict(explanations: Sequence[Mapping[str, Any]], contrast: bool) -
     return {"input": explanations[0]["input"], "contrast": contrast, "explanations": list(explanations)}
 
 
-def moments_to_dicts(timeline: Sequence[Moment]) -> list[dict[str, Any]]:
-    """Return a timeline ready for strict JSON."""
-    return [moment.to_dict() for moment in timeline]
+def values_to_dict(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what STEM.json holds of one class, ready for strict JSON, from all that is to be said of it."""
+    return {
+        **{name: values[name] for name in _SAID},
+        "probability": finite(values["probability"]),
+        "kept": finite(values["kept"]),
+        "scores": finite_all(values["scores"]),
+        "regions": [asdict(region) for region in values["regions"]],
+        "timeline": [moment.to_dict() for moment in values["timeline"]],
+        "earmark": __version__,
+    }
 
 
 def spans_of(timeline: Sequence[tuple[float, float, str | None]]) -> list[Span]:

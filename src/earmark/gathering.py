@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -97,9 +98,7 @@ class Tally:
             "label": self.labels[target],
             "probability": float(self.total[target] / self.heard),
             "decision": self.labels[decision],
-            "scores": {
-                name: sum(moment.scores[name] for moment in heard) / len(heard) for name in heard[0].scores
-            },
+            "scores": {name: _mean(moment.scores[name] for moment in heard) for name in heard[0].scores},
             "timeline": tuple(timeline),
         }
 
@@ -135,11 +134,13 @@ class Sound:
         """Whether all its windows are there."""
         return self.missing == 0
 
-    def add(self, window: Window, finding: Finding) -> None:
-        """Add the next window."""
+    def add(self, window: Window, finding: Finding | Exception) -> None:
+        """Add the next window, or what went wrong there."""
         self.missing -= 1
-        if not is_finite(finding):
-            self.error = not_finite(self.request, self.source)
+        if isinstance(finding, Exception):
+            self.error = self.error or failed(self.request, self.source, finding)
+            return
+        self.error = self.error or not_finite(self.request, self.source, finding)
         if self.error:
             return
         self.tally.add(window, finding, self.request.classifier.spectrogram.sample_rate)
@@ -153,7 +154,6 @@ class Sound:
 
     def _explanation(self, number: int) -> Explanation:
         request, listenable = self.request, self.listenables[number].joined()
-        named = self.targets is not None or self.request.top is not None
         return Explanation(
             mask=self.masks[number].joined(),
             listenable=listenable,
@@ -166,7 +166,7 @@ class Sound:
             source=self.source,
             threshold=request.threshold,
             area=request.area,
-            **self.tally.told(number, named),
+            **self.tally.told(number, request.named),
         )
 
 
@@ -184,12 +184,30 @@ class _Pieces:
         return torch.cat([*self.done, self.stitcher.end()], dim=-1)
 
 
-def is_finite(finding: Finding) -> bool:
-    """Return whether the classifier gave numbers for a window."""
-    return finding.probabilities is None or bool(finding.probabilities.isfinite().all())
+def not_finite(request: Request, source: str, finding: Finding) -> ModelError | None:
+    """Return what is wrong with a finding that has NaN or infinite numbers, None if it has none."""
+    name = request.model.name
+    if finding.probabilities is not None and not finding.probabilities.isfinite().all():
+        given = f"the model {name!r} gives no finite numbers for {source}"
+        return ModelError(given, fix="check its weights: train it again with a lower learning rate")
+    if all(part.mask.isfinite().all() and part.listenable.isfinite().all() for part in finding.parts):
+        return None
+    given = f"the method {request.method!r} gives no finite mask of {source} with the model {name!r}"
+    fix = "pick another method, or look for a root or a logarithm of zero in the network"
+    return ModelError(given, fix=fix)
 
 
-def not_finite(request: Request, source: str) -> ModelError:
-    """Return what is raised where it did not."""
-    given = f"the model {request.model.name!r} gives no finite numbers for {source}"
-    return ModelError(given, fix="check its weights: train it again with a lower learning rate")
+def failed(request: Request, source: str, error: Exception) -> EarmarkError:
+    """Return what is told of a sound at which the network or the method failed."""
+    if isinstance(error, EarmarkError):
+        return type(error)(f"{source}: {error}")
+    given = f"the model {request.model.name!r} fails at {source}: {type(error).__name__}: {error}"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return ModelError(given, fix="free some memory, or compute on another device")
+    return ModelError(given, fix="check that its network takes any sound")
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean of those that are numbers, NaN if none is."""
+    finite = [value for value in values if isfinite(value)]
+    return sum(finite) / len(finite) if finite else nan

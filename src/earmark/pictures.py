@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +24,8 @@ COLUMNS = 2000
 _RANGE_DB = 80.0  # what a picture shows, down from the loudest bin
 _SOUNDS, _MASK = "magma", "YlGnBu"
 _LEFT, _RIGHT = 0.06, 0.92  # edges of a picture's panels
-_MOST_NAMED = 6  # labels in a legend, the most frequent ones
+_MOST_NAMED = 5  # labels in a legend, which with "other" fill two rows of three
+_LONGEST_NAME = 24  # characters of a label there
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def draw(
         hspace=0.24,
         wspace=0.03,
     )
-    figure.subplots_adjust(left=_LEFT, right=_RIGHT, top=0.885, bottom=0.12 if strip else 0.07)
+    figure.subplots_adjust(left=_LEFT, right=_RIGHT, top=0.885, bottom=0.135 if strip else 0.07)
     panels = _panels(figure, grid, 3 + strip, column=0)
     loudest = float(columns.sound.max())
     frame = _Frame(columns, duration, highest)
@@ -132,7 +135,7 @@ def draw(
     figure.colorbar(decibels, figure.add_subplot(grid[:2, 1]), label="dB below the loudest")
     figure.colorbar(kept, figure.add_subplot(grid[2, 1]), label="kept")
     if strip:
-        _strip(panels[3], spans)
+        _strip(panels[3], spans, caption.label)
     panels[-1].set_xlabel("time in s")
     # A label is not mathematics, even with dollar signs in it.
     title = f"{caption.label}  {percent(caption.probability)}"
@@ -173,12 +176,14 @@ def draw_contrast(
     figure.text(_RIGHT, 0.947, sides[0][1].note, fontsize=10, ha="right", color="0.35", parse_math=False)
 
 
-def percent(share: float) -> str:
-    """Say a share, with one decimal below 1 %.
+def percent(share: float | None) -> str:
+    """Say a share, with one decimal below 1 %; None is what has no number.
 
-    >>> percent(0.173), percent(0.0031), percent(0.0)
-    ('17 %', '0.3 %', '0 %')
+    >>> percent(0.173), percent(0.0031), percent(0.0), percent(None)
+    ('17 %', '0.3 %', '0 %', '–')
     """
+    if share is None or not isfinite(share):
+        return "\N{EN DASH}"
     return f"{100 * share:.{int(0 < share < 0.01)}f} %"
 
 
@@ -221,12 +226,11 @@ def _panels(figure: Figure, grid: GridSpec, rows: int, column: int) -> list[Axes
     return [top, *others]
 
 
-def _strip(axes: Axes, spans: Sequence[Span]) -> None:
+def _strip(axes: Axes, spans: Sequence[Span], whole: str) -> None:
     """Draw what was decided when as coloured stretches, and name the most frequent labels below."""
     from matplotlib import colormaps
 
-    found = [span.label for span in spans if span.label is not None]
-    labels = sorted(set(found), key=lambda label: -found.count(label))
+    labels = _by_frequency(spans, whole)
     colours = colormaps["tab10"]
     handles = []
     for number, label in enumerate(labels):
@@ -234,19 +238,38 @@ def _strip(axes: Axes, spans: Sequence[Span]) -> None:
         rare = number >= _MOST_NAMED
         bars = axes.broken_barh(stretches, (0, 1), color="0.6" if rare else colours(number), linewidth=0)
         handles.append(bars)
-    names = [*labels[:_MOST_NAMED], *(["other"] if len(labels) > _MOST_NAMED else [])]
+    names = [_shortened(label) for label in labels[:_MOST_NAMED]]
+    names += ["other"] if len(labels) > _MOST_NAMED else []
     legend = axes.legend(
         handles[: len(names)],
         names,
         loc="upper left",
         bbox_to_anchor=(0, -2.2),
-        ncols=8,
+        ncols=3,
         frameon=False,
         fontsize=9,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
     axes.set(ylim=(0, 1), yticks=[], ylabel="")
+
+
+def _by_frequency(spans: Sequence[Span], whole: str) -> list[str]:
+    """Return the labels, the most frequent first, and that of the whole sound among those that are named."""
+    counts = Counter(span.label for span in spans if span.label is not None)
+    labels = [label for label, _ in counts.most_common()]
+    if whole in labels[_MOST_NAMED:]:
+        labels.remove(whole)
+        labels.insert(_MOST_NAMED - 1, whole)
+    return labels
+
+
+def _shortened(label: str) -> str:
+    """Leave out the middle, as long labels often differ at their ends."""
+    if len(label) <= _LONGEST_NAME:
+        return label
+    half = _LONGEST_NAME // 2
+    return f"{label[:half]}…{label[half + 1 - _LONGEST_NAME :]}"
 
 
 def _decibels(magnitude: Tensor, loudest: float) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,29 +17,31 @@ from typing import Any
 import numpy as np
 
 from earmark import __version__, audio
-from earmark.errors import AudioError, ModelError
-from earmark.explaining import AT_ONCE, Request, batched, named
+from earmark.audio import named
+from earmark.errors import EarmarkError
+from earmark.explaining import AT_ONCE, Request, batched
 from earmark.explanation import (
     caption_note,
     is_mixed,
-    moments_to_dicts,
     new_figure,
     several_to_dict,
     spans_of,
+    values_to_dict,
     write_figure,
     write_json,
 )
-from earmark.gathering import Tally, is_finite, not_finite
+from earmark.gathering import Finding, Tally, failed, not_finite
 from earmark.pictures import COLUMNS, Caption, Columns, draw, draw_contrast
 from earmark.regions import Grid
-from earmark.saving import finite, finite_all, harmless, safe_stem, stems_of_labels, telling
-from earmark.tape import Tape, Track, claim, note
+from earmark.saving import harmless, publish, reserved, safe_stem, stems_of_labels, telling
+from earmark.tape import Tape, Track, begun, claim, note
 from earmark.windowing import Window
 
 Progress = Callable[[int, "int | None"], None]
 """Told how many windows are done, and of how many if that is known."""
 
 _COLUMNS_A_WINDOW = 16  # where the length is not known beforehand
+_LONGEST_KEY = 40  # bytes of it in a name
 
 
 @dataclass(frozen=True)
@@ -82,22 +85,28 @@ def explain_recording(
 
     Raises:
         AudioError: a file that cannot be used, or is silent.
-        ModelError: the classifier gives no finite numbers.
-        OutputError: the folder cannot be written.
+        ModelError: the classifier or the method fails, or gives no finite numbers.
+        OutputError: the folder cannot be written, or another run is at work on these files.
     """
     path, folder = Path(path), Path(folder)
     stem = harmless(stem) if stem else safe_stem(named(path))
     key = identify(request, path) if key is None else key
-    parts = folder / f".{stem}.part"
+    # The key, as another recording of this name may have been stopped before.
+    parts = folder / f".{stem}.{harmless(key, _LONGEST_KEY)}.part"
     work = _Work(request.quick(), path, stem, contrast, key)
-    try:
-        with telling(folder, stem):
-            folder.mkdir(parents=True, exist_ok=True)
-            recorded = work.run(parts, folder, progress)
-    except (AudioError, ModelError):
-        shutil.rmtree(parts, ignore_errors=True)  # going on would end in the same
-        raise
-    shutil.rmtree(parts, ignore_errors=True)
+    with telling(folder, stem):
+        folder.mkdir(parents=True, exist_ok=True)
+        with reserved(folder, stem):
+            try:
+                recorded = work.run(parts, folder, progress)
+            except _HopelessError as error:
+                shutil.rmtree(parts, ignore_errors=True)
+                raise error.why from None
+            except EarmarkError:
+                if not begun(parts):
+                    shutil.rmtree(parts, ignore_errors=True)
+                raise
+            shutil.rmtree(parts, ignore_errors=True)
     return recorded
 
 
@@ -142,8 +151,16 @@ def read_short(path: str | Path, sample_rate: int, longest: int) -> audio.Wavefo
         if length > longest:
             return None
     waveform = np.concatenate(blocks)
-    audio.check(waveform, sample_rate, str(path))
+    audio.check(waveform, sample_rate, named(path))
     return waveform
+
+
+class _HopelessError(Exception):
+    """What a later run would end in as well, so that nothing need be kept for it."""
+
+    def __init__(self, why: EarmarkError) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -166,44 +183,64 @@ class _Work:
     def run(self, parts: Path, folder: Path, progress: Progress | None) -> Recorded:
         notes = claim(parts, self.key)
         targets = self._targets(parts, notes)
+        notes = {"targets": targets} if self.request.top else {}
         seconds = audio.duration(self.path)
         total = None if seconds is None else self.request.windows.count(round(seconds * self.rate))
-        with closing(self._tape(parts, total)) as tape:
-            tape.restore()
+        with closing(self._taken_up(parts, total, notes)) as tape:
             for batch in batched(islice(self.windows(), tape.done, None), AT_ONCE):
                 findings = self.request.findings([(window, targets) for window in batch])
                 for window, finding in zip(batch, findings):
-                    if not is_finite(finding):
-                        raise not_finite(self.request, named(self.path))
-                    tape.add(window, finding, self.rate)
+                    tape.add(window, self._checked(finding), self.rate)
                 tape.commit()
                 if progress:
                     progress(tape.done, total)
             if not tape.tally.heard:
-                raise audio.silent(named(self.path), tape.end)
+                raise _HopelessError(audio.silent(named(self.path), tape.end))
             for track in tape.tracks:
                 track.end()
             return self._publish(tape, parts / "finished", folder)
+
+    def _checked(self, finding: Finding | Exception) -> Finding:
+        if isinstance(finding, Exception):
+            raise failed(self.request, named(self.path), finding)
+        if error := not_finite(self.request, named(self.path), finding):
+            raise _HopelessError(error)
+        return finding
+
+    def _taken_up(self, parts: Path, total: int | None, notes: Mapping[str, Any]) -> Tape:
+        """Return what an earlier run left, or an empty tape if that is damaged."""
+        tape = self._tape(parts, total)
+        if tape.restore():
+            return tape
+        tape.close()
+        shutil.rmtree(parts, ignore_errors=True)
+        note(parts, self.key, **notes)
+        return self._tape(parts, total)
 
     def _targets(self, parts: Path, notes: Mapping[str, Any]) -> tuple[int, ...] | None:
         """Return the classes to explain; the most probable ones are found by a first pass, once."""
         if self.request.top is None:
             return self.request.targets
         if "targets" not in notes:
-            targets = self.request.most_probable(self.windows())
+            try:
+                targets = self.request.most_probable(self.windows())
+            except (EarmarkError, OSError):
+                raise
+            except Exception as error:  # the network may be anyone's
+                raise failed(self.request, named(self.path), error) from error
             note(parts, self.key, targets=targets)
             return targets
         return None if notes["targets"] is None else tuple(notes["targets"])
 
     def _tape(self, parts: Path, total: int | None) -> Tape:
         request, settings = self.request, self.request.classifier.spectrogram.config
-        grid = Grid(settings.hop_length / self.rate, self.rate / settings.n_fft, 0.0, self.rate / 2)
+        grid = Grid(settings.hop_length / self.rate, self.rate / settings.n_fft, math.inf, self.rate / 2)
         columns = _COLUMNS_A_WINDOW if total is None else -(-COLUMNS // total)
         tracks = [
             Track(parts, number, request.windows, request.hard, grid, columns)
             for number in range(request.parts)
         ]
-        return Tape(parts, tracks, Tally(request.classifier.labels, request.parts))
+        return Tape(parts, tracks, Tally(request.classifier.labels, request.parts), self.key)
 
     def _publish(self, tape: Tape, finished: Path, folder: Path) -> Recorded:
         """Make all files, and then put them where they belong, the JSON last."""
@@ -223,36 +260,27 @@ class _Work:
         values = several_to_dict(told, self.contrast) if self.request.several else told[0]
         values = {**values, "request": self.key}
         made.append(write_json(finished / f"{self.stem}.json", values))
-        return Recorded(values, [path.replace(folder / path.name) for path in made])
+        return Recorded(values, publish(made, folder))
 
     def _told(self, tape: Tape, number: int) -> dict[str, Any]:
         """Return what `Explanation.to_dict` says."""
         request, track = self.request, tape.tracks[number]
-        fixed = request.targets is not None or request.top is not None
-        told = tape.tally.told(number, fixed)
-        picture = track.frames.position * request.classifier.spectrogram.bins
-        regions = [asdict(replace(r, share=r.share / (track.energy or 1))) for r in track.regions]
-        return {
+        more = {
             "input": named(self.path),
             "model": request.model.name,
             "method": request.method,
-            "label": told["label"],
-            "decision": told["decision"],
-            "probability": finite(told["probability"]),
-            "kept": finite(track.kept / picture),
+            "kept": track.kept / (track.frames.position * request.classifier.spectrogram.bins),
             "threshold": request.threshold,
             "area": request.area,
-            "scores": finite_all(told["scores"]),
             "sample_rate": self.rate,
             "samples": tape.end,
-            "regions": regions,
-            "timeline": moments_to_dicts(told["timeline"]),
-            "earmark": __version__,
+            "regions": track.regions(tape.end / self.rate),
         }
+        return values_to_dict(tape.tally.told(number, request.named) | more)
 
     def _sounds(self, track: Track, samples: int, folder: Path, name: str) -> list[Path]:
         paths = [folder / f"{name}.{ending}" for ending in ("listen.wav", "rest.wav")]
-        subtype = "PCM_16" if track.peak <= 1 else "FLOAT"
+        subtype = audio.subtype_for(track.peaks.tolist())
         for channel, path in enumerate(paths):
             audio.write_blocks(path, track.sounds(channel), self.rate, samples, subtype)
         return paths

@@ -246,7 +246,10 @@ def test_a_long_sound_has_a_timeline(run, sound_file: SoundFile, tmp_path: Path)
     assert count == 3
     assert lines[1] == (
         f"{paths[1]}: {label} {100 * values['probability']:.0f} % over 3 windows ({label} 3) · kept"
-        f" {100 * values['kept']:.0f} % of the picture → {tmp_path / 'out' / 'night.listen.wav'}"
+        f" {100 * values['kept']:.0f} % of the picture,"
+        f" alone: {100 * values['scores']['probability_in']:.0f} %,"
+        f" without it: {100 * values['scores']['probability_out']:.0f} %"
+        f" → {tmp_path / 'out' / 'night.listen.wav'}"
     )
     assert written(tmp_path / "out") == sorted([*files_of("a", "b", "night"), "night.timeline.csv"])
 
@@ -299,6 +302,35 @@ def test_what_is_explained_is_not_explained_again(
     ]
     assert all(unchanged())
     assert not any([run(*paths, *options, "--again").exit_code, *unchanged()])
+
+
+@pytest.mark.parametrize("missing", ["input", "timeline", "label"])
+def test_a_json_that_lacks_something_is_made_anew(
+    missing: str, run, sound_file: SoundFile, tmp_path: Path
+) -> None:
+    path, written = sound_file("a.wav"), tmp_path / "out" / "a.json"
+    options = ["--top", "2"] if missing == "label" else []
+    values = json.loads(run(path, *options, "--json").stdout)
+    for one in (values, *values.get("explanations", [])):
+        one.pop(missing, None)
+    written.write_text(json.dumps(values))
+    result = run(path, *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "already" not in result.stdout
+    assert missing in written.read_text()
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.5])
+def test_names_that_are_no_text(seconds: float, run, sound_file: SoundFile, tmp_path: Path) -> None:
+    bad = tmp_path / os.fsdecode(b"n\xefght.wav")
+    sound_file("a.wav", seconds=seconds).rename(bad)
+    result = run(bad, bad.with_name(os.fsdecode(b"n\xefne.wav")), "--json")
+    first, failed = map(json.loads, result.stdout.splitlines())
+    assert (first["input"], result.exit_code) == (str(tmp_path / "n\ufffdght.wav"), 1)
+    assert failed["input"] == str(tmp_path / "n\ufffdne.wav")
+    assert written(tmp_path / "out") == sorted(
+        [*files_of("n_ght"), *(["n_ght.timeline.csv"] if seconds > 1 else [])]
+    )
 
 
 @pytest.mark.parametrize("change", ["sound", "option", "model", "file"])

@@ -160,18 +160,26 @@ class AudioClassifier(nn.Module, ABC):
         return Heard(features, logits, representations, self.picture(stft, features))
 
     def passes_gradients(self) -> bool:
-        """Whether the logits have a gradient with respect to the spectrum; one that leaves torch has none."""
+        """Whether the logits have a gradient with respect to the spectrum; one that leaves torch has none.
+
+        It is True where the network fails for another reason, which is not hidden by this one.
+        """
         samples = round(self.seconds * self.spectrogram.sample_rate)
-        noise = torch.randn((1, samples), generator=torch.Generator().manual_seed(0)).to(self.device)
-        with torch.enable_grad():
-            stft = self.spectrogram(noise).requires_grad_()
-            try:
-                total = self.logits(self.features(stft)).sum()
+        noise = 0.1 * torch.randn((1, samples), generator=torch.Generator().manual_seed(0))
+        stft = self.spectrogram(noise.to(self.device))
+        try:
+            with torch.no_grad():
+                self.logits(self.features(stft))
+        except Exception:  # the network may be anyone's
+            return True
+        try:
+            with torch.enable_grad():
+                total = self.logits(self.features(stft.requires_grad_())).sum()
                 return torch.autograd.grad(total, stft, allow_unused=True)[0] is not None
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:
-                return False
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            return False
 
     def frozen(self) -> Self:
         """Return a copy to train something else on: evaluation mode, no gradients for its own weights.

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from earmark.audio import Waveform, duration
+from earmark.audio import Waveform, duration, named
 from earmark.bundled import find_model
-from earmark.classifiers.fingerprint import fingerprint
 from earmark.cli.own import is_own
 from earmark.cli.terminal import STOPPED, say, say_error, say_stopped
 from earmark.errors import AudioError, EarmarkError
-from earmark.explaining import AT_ONCE, Request, named
+from earmark.explaining import AT_ONCE, Request
 from earmark.explanation import Explanation, save_several
 from earmark.pictures import percent
 from earmark.recording import explain_recording, identify, read_short
@@ -99,7 +98,8 @@ class Run:
     def _look_at(self, its: _Input) -> bool:
         """Find out what is to be done with an input; return whether it is long."""
         if its.path.is_dir():
-            raise AudioError(f"{its.path} is a folder", "sound files", f"pass {its.path}/*.wav")
+            name = named(its.path)
+            raise AudioError(f"{name} is a folder", "sound files", f"pass {name}/*.wav")
         its.key = identify(self.request, its.path, stamps=self.model, contrast=self.contrast)
         if not self.again and (done := _finished(self.out, its.stem, its.key)):
             its.done = done
@@ -156,7 +156,7 @@ class Run:
             self.failed += 1
             say_error(str(values))
             if self.as_json:
-                say(json.dumps({"input": str(its.path), "error": str(values)}))
+                say(json.dumps({"input": named(its.path), "error": str(values)}))
             return
         files = files_of(self.out, its.stem, values)
         if self.as_json:
@@ -165,9 +165,8 @@ class Run:
             say(f"{values['input']}: already explained → {files[0]}")
         else:
             listen = [file for file in files if file.name.endswith(".listen.wav")]
-            fixed = self.request.targets is not None or self.request.top is not None
             for one, file in zip(values.get("explanations", [values]), listen):
-                say(_line(one, file, fixed))
+                say(_line(one, file, self.request.named))
 
 
 def distinct_stems(paths: Sequence[Path]) -> Iterator[str]:
@@ -176,9 +175,9 @@ def distinct_stems(paths: Sequence[Path]) -> Iterator[str]:
 
 
 def stamps(name: str, model: Model) -> list[tuple[object, ...]]:
-    """Return what changes when a model's files do, or the weights of one from a file of one's own."""
+    """Return what changes when a model's files do, or any weights of one from a file of one's own."""
     if is_own(name):
-        return [(name, fingerprint(model.classifier))]
+        return [(name,), *model.fingerprints().items()]
     files = sorted(file for file in find_model(name).iterdir() if file.is_file())
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
@@ -210,23 +209,27 @@ def _finished(out: Path, stem: str, key: str) -> dict[str, Any] | None:
     """Return the JSON of an input that the same request explained before, if all its files are there."""
     try:
         values: dict[str, Any] = json.loads((out / f"{stem}.json").read_text(encoding="utf-8"))
-        same = values.get("request") == key
-    except (OSError, ValueError, AttributeError):
+        same = values["request"] == key and "input" in values
+        there = same and all(file.exists() for file in files_of(out, stem, values))
+    # The file may be anyone's, or of another version.
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None
-    return values if same and all(file.exists() for file in files_of(out, stem, values)) else None
+    return values if there else None
 
 
 def _line(values: Mapping[str, Any], listen: Path, fixed: bool) -> str:
+    """Say what was found; of several windows the figures are means."""
     label, scores, timeline = values["label"], values["scores"], values["timeline"]
     decided = "" if values["decision"] == label else f" (decided: {values['decision']})"
     start = f"{values['input']}: {label} {percent(values['probability'])}{decided}"
-    kept = f" · kept {percent(values['kept'])} of the picture"
-    if len(timeline) > 1 and not fixed:
-        return f"{start} over {len(timeline)} windows ({_decisions(timeline)}){kept} → {listen}"
+    each = len(timeline) > 1 and not fixed
+    over = f" over {len(timeline)} windows ({_decisions(timeline)})" if each else ""
+    # Where each window is explained for its own decision, these are of as many classes.
+    name = "" if each else f"{label} "
     return (
-        f"{start}{kept},"
-        f" alone: {label} {percent(scores['probability_in'])},"
-        f" without it: {label} {percent(scores['probability_out'])}"
+        f"{start}{over} · kept {percent(values['kept'])} of the picture,"
+        f" alone: {name}{percent(scores['probability_in'])},"
+        f" without it: {name}{percent(scores['probability_out'])}"
         f" → {listen}"
     )
 

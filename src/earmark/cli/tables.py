@@ -74,7 +74,8 @@ def tables(
         write_text(out, text)
         say(f"→ {out}")
     else:
-        say(text.removesuffix("\n"))
+        for line in text.splitlines():
+            say(line)
 
 
 def _check_reference(results: DataFrame, reference: str) -> None:

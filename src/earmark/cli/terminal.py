@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +22,9 @@ FAILED = 1
 WRONG_USAGE = 2
 STOPPED = 130  # as shells have it for Ctrl-C: 128 + SIGINT
 
+# Control characters, line separators, and what turns the direction of writing.
+_COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
 
 def exit_code(error: EarmarkError) -> int:
     """Return 2 where the command was wrong (model, label, setting), 1 where an input or output was."""
@@ -27,17 +32,27 @@ def exit_code(error: EarmarkError) -> int:
 
 
 def say(line: str) -> None:
-    """Print a line to stdout."""
+    """Print a line to stdout; whoever reads it may stop to, as `head` does."""
     # Not typer.echo, which writes past a progress display and into its line.
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{_harmless(line)}\n")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        # What Python still holds for stdout would be told of as an error at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(FAILED) from error
 
 
 def say_error(message: str) -> None:
     """Print ``error: message`` to stderr, in red where that is a terminal."""
     start = typer.style("error:", fg="red", bold=True) if sys.stderr.isatty() else "error:"
-    sys.stderr.write(f"{start} {message}\n")
+    sys.stderr.write(f"{start} {_harmless(message)}\n")
     sys.stderr.flush()
+
+
+def _harmless(line: str) -> str:
+    """Replace what a terminal would obey, or show out of order, in names of files and labels."""
+    return _COMMANDS.sub("�", line)
 
 
 def say_stopped(hint: str = "") -> None:

@@ -102,6 +102,18 @@ class Attribution(Explainer):
                 found.append(of_part.detach())
         return relevance_mask(torch.cat(found))
 
+    def check_gradients(self, cause: Exception | None = None) -> None:
+        """See that the classifier has the gradients that the method asks for.
+
+        Raises:
+            ModelError: it lets none through.
+        """
+        if self.needs_gradients and not self.classifier.passes_gradients():
+            network = type(getattr(self.classifier, "network", self.classifier)).__name__
+            given = f"{self.name} needs gradients, and {network} lets none through to its input"
+            fix = "write its front end in torch, or pick a method without, such as occlusion"
+            raise ModelError(given, "a network that is differentiable as a whole", fix) from cause
+
     @contextmanager
     def _explaining_failures(self) -> Iterator[None]:
         """Say so in one line when a method fails because the classifier lets no gradient through."""
@@ -110,11 +122,7 @@ class Attribution(Explainer):
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            if self.needs_gradients and not self.classifier.passes_gradients():
-                network = type(getattr(self.classifier, "network", self.classifier)).__name__
-                given = f"{self.name} needs gradients, and {network} lets none through to its input"
-                fix = "write its front end in torch, or pick a method without, such as occlusion"
-                raise ModelError(given, "a network that is differentiable as a whole", fix) from error
+            self.check_gradients(error)
             raise
 
     def _picture(self, canvas: Canvas, stft: Tensor, heard: Heard | None) -> Picture:

@@ -1,8 +1,8 @@
-"""Read any sound file as one channel at the wanted rate, check it, and write one whole or not at all."""
+"""Read any sound file as one channel at the wanted rate, at once or in blocks."""
 
 from __future__ import annotations
 
-import io
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,16 +14,21 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from earmark.errors import AudioError, OutputError
-from earmark.files import whole
+from earmark.audio.checks import (
+    Waveform,
+    as_floats,
+    check,
+    check_file,
+    check_level,
+    check_numbers,
+    named,
+    not_finite,
+    reason,
+)
+from earmark.errors import AudioError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Waveform = NDArray[np.float32]
-
-SHORTEST = 0.05
-"""The shortest sound that can be explained, in seconds; below it there are hardly two STFT frames to mask."""
 
 _BLOCK = 16384  # frames; small, so that many channels cost little memory and a decode error is placed well
 _COPY_AGAIN = "copy or download it again, or re-encode it to keep what is left"
@@ -39,7 +44,6 @@ _MP3_SLACK = 2304  # frames; two MP3 frames, as encoders differ in what they cou
 _LENGTH_UNKNOWN = (
     1 << 62
 )  # frames; libsndfile says the largest 64-bit number where FLAC's header says nothing
-_WAV_HOLDS = 4_000_000_000  # bytes; sizes in its header have 32 bits
 _OGG_PAGE = 65307  # bytes; the largest page
 
 
@@ -55,10 +59,11 @@ def read(path: str | Path, sample_rate: int | None = None) -> tuple[Waveform, in
         sample_rate: in Hz.
 
     Raises:
-        AudioError: no such file, not sound, truncated, NaN or infinite, silent, or shorter than 50 ms.
+        AudioError: no such file, not sound, truncated, NaN, infinite or beyond 1e6, silent, or shorter
+            than 50 ms.
     """
     waveform, rate = decode(path, sample_rate)
-    check(waveform, rate, str(path))
+    check(waveform, rate, named(path))
     return waveform, rate
 
 
@@ -74,13 +79,13 @@ def decode(path: str | Path, sample_rate: int | None = None) -> tuple[Waveform, 
         sample_rate: in Hz.
 
     Raises:
-        AudioError: no such file, not sound, without samples, truncated, NaN or infinite.
+        AudioError: no such file, not sound, without samples, truncated, NaN, infinite or beyond 1e6.
     """
     path = Path(path)
     with _opened(path) as file:
         blocks, rate = list(_mono_blocks(file, path)), int(file.samplerate)
     waveform = np.concatenate(blocks)
-    _check_numbers(waveform, str(path))
+    check_numbers(waveform, named(path))
     return _resample(waveform, rate, sample_rate), sample_rate or rate
 
 
@@ -103,7 +108,7 @@ def stream(path: str | Path, sample_rate: int) -> Iterator[Waveform]:
         if file.frames < _LENGTH_UNKNOWN:
             _check_whole(file, path, int(file.frames))
         yield from _resampled(
-            _numbers(_mono_blocks(file, path), str(path)), int(file.samplerate), sample_rate
+            _numbers(_mono_blocks(file, path), named(path)), int(file.samplerate), sample_rate
         )
 
 
@@ -129,12 +134,13 @@ def to_mono_rate(samples: NDArray[Any] | Tensor, rate: int, sample_rate: int | N
         float32 (samples,), the mean of the channels.
 
     Raises:
-        AudioError: not floats, another shape, no samples, NaN or infinite, or a rate that is not positive.
+        AudioError: not floats, another shape, no samples, NaN, infinite or beyond 1e6, or a rate that is not
+            positive.
 
     >>> to_mono_rate(np.array([[0.0, 1.0, 0.5], [1.0, 1.0, 0.0]]), 8000)
     array([0.5 , 1.  , 0.25], dtype=float32)
     """
-    array = _as_floats(samples)
+    array = as_floats(samples)
     if array.ndim not in (1, 2) or array.size == 0:
         raise AudioError(f"waveform has shape {array.shape}", "(samples,) or (channels, samples)")
     if array.ndim == 2 and array.shape[0] > array.shape[1]:
@@ -146,123 +152,8 @@ def to_mono_rate(samples: NDArray[Any] | Tensor, rate: int, sample_rate: int | N
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
         array = array.astype(np.float32)
     waveform: Waveform = array if array.ndim == 1 else array.mean(axis=0)
-    _check_numbers(waveform, "waveform")
+    check_numbers(waveform, "waveform")
     return _resample(waveform, rate, sample_rate)
-
-
-def check(waveform: Waveform, sample_rate: int, name: str) -> None:
-    """Refuse a waveform that cannot be explained, since a mask over nothing means nothing.
-
-    Args:
-        waveform: (samples,) as `read` or `to_mono_rate` gives it.
-        sample_rate: in Hz.
-        name: the file or the argument, for the message.
-
-    Raises:
-        AudioError: shorter than 50 ms, or all samples zero.
-
-    >>> check(np.zeros(16000, np.float32), 16000, "rain.wav")
-    Traceback (most recent call last):
-    earmark.errors.AudioError: rain.wav is silent: all 16000 samples are zero; expected a sound; ...
-    """
-    if len(waveform) < SHORTEST * sample_rate:
-        length = f"{1000 * len(waveform) / sample_rate:.3g} ms"
-        given = f"{name} has {len(waveform)} samples at {sample_rate} Hz ({length})"
-        raise AudioError(given, f"at least {1000 * SHORTEST:g} ms", "pass a longer piece")
-    if not waveform.any():
-        raise silent(name, len(waveform))
-
-
-def silent(name: str, samples: int) -> AudioError:
-    """Return what is raised for a sound in which there is nothing to hear."""
-    given = f"{name} is silent: all {samples} samples are zero"
-    return AudioError(given, "a sound", "check the recording; in stereo, opposite channels cancel")
-
-
-def write(
-    path: str | Path, waveform: NDArray[Any] | Tensor, sample_rate: int, subtype: str = "PCM_16"
-) -> None:
-    """Write one channel to a sound file, whole or not at all; the loudness is never changed.
-
-    Args:
-        path: where; its ending names the format (.wav, .flac …).
-        waveform: floats (samples,), full scale ±1. Integer subtypes clip what lies beyond at ±1 (they cannot
-            hold it, and must not wrap around); "FLOAT" and "DOUBLE" keep it.
-        sample_rate: in Hz.
-        subtype: one of libsndfile's, as "PCM_16", "PCM_24", "FLOAT".
-
-    Raises:
-        AudioError: the waveform has another shape, or NaN or infinite samples.
-        OutputError: the folder or the disk does not take it, or the format lacks this subtype or rate.
-    """
-    array = _as_floats(waveform)
-    if array.ndim != 1:
-        raise AudioError(f"waveform to write has shape {array.shape}", "(samples,)", "mix it to one channel")
-    _check_numbers(array, "waveform to write")
-    encoded = _encode(array, sample_rate, Path(path), subtype)
-    with whole(path) as temporary:
-        temporary.write_bytes(encoded)
-
-
-def write_blocks(
-    path: Path, blocks: Iterable[NDArray[np.float32]], sample_rate: int, samples: int, subtype: str
-) -> None:
-    """Write one channel in blocks to a WAV file, beyond 4 GB as RF64; it may be left half.
-
-    Args:
-        path: where.
-        blocks: floats (samples,), which "PCM_16" holds if none is beyond ±1.
-        sample_rate: in Hz.
-        samples: how many there are in all.
-        subtype: one of libsndfile's.
-
-    Raises:
-        OutputError: the folder or the disk does not take it.
-    """
-    size = samples * (2 if subtype == "PCM_16" else 4)
-    kind = "RF64" if size > _WAV_HOLDS else "WAV"
-    try:
-        with soundfile.SoundFile(path, "w", sample_rate, 1, subtype, format=kind) as file:
-            for block in blocks:
-                file.write(block)
-        # libsndfile does not tell of a full disk.
-        written = soundfile.info(path).frames
-    except soundfile.LibsndfileError as error:
-        raise OutputError(f"cannot write {path.name}: {_reason(error)}", "a writable folder") from error
-    if written != samples:
-        given = f"cannot write {path.name}: only {written} of {samples} samples fit"
-        raise OutputError(given, "a disk with room for it", "free some space, or choose another folder")
-
-
-def _encode(array: NDArray[Any], sample_rate: int, path: Path, subtype: str) -> bytes:
-    if subtype not in ("FLOAT", "DOUBLE"):
-        array = np.clip(array, -1, 1)
-    # In memory first: libsndfile reports a full disk badly or not at all, Python's own writing does it well.
-    buffer = io.BytesIO()
-    file_format = path.suffix.lstrip(".").upper()
-    try:
-        soundfile.write(buffer, array, sample_rate, subtype=subtype, format=file_format)
-    except (ValueError, TypeError, soundfile.LibsndfileError) as error:
-        given = f"cannot write {path} as {subtype} at {sample_rate} Hz: {_reason(error)}"
-        raise OutputError(given, fix="use the ending .wav") from error
-    return buffer.getvalue()
-
-
-def check_file(path: Path) -> None:
-    """Raise an `AudioError` in the system's words, as libsndfile only says "System error"."""
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder", "a sound file", "name the files in it")
-    try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
-    except FileNotFoundError as error:
-        raise AudioError(f"{path} does not exist", "a sound file", "check the path") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        given = f"{path} cannot be opened: {reason}"
-        raise AudioError(given, "a readable file", "check its permissions") from error
-    if empty:
-        raise AudioError(f"{path} is empty (0 bytes)", "a sound file", "copy or record it again")
 
 
 class _Stream(soundfile.SoundFile):
@@ -276,11 +167,14 @@ class _Stream(soundfile.SoundFile):
 def _opened(path: Path) -> Iterator[_Stream]:
     check_file(path)
     try:
-        with _Stream(path) as file:
-            yield file
-    except soundfile.LibsndfileError as error:
+        # As bytes, as a name may hold some that are no text.
+        file = _Stream(os.fsencode(path))
+    # The TypeError is of a name that ends in .raw, whose rate nobody has said.
+    except (soundfile.LibsndfileError, TypeError) as error:
         fix = "convert it to WAV or FLAC, or copy it again if it is damaged"
-        raise AudioError(f"{path} cannot be read: {_reason(error)}", "a sound file", fix) from error
+        raise AudioError(f"{named(path)} cannot be read: {reason(error)}", "a sound file", fix) from error
+    with file:
+        yield file
 
 
 def _mono_blocks(file: _Stream, path: Path) -> Iterator[Waveform]:
@@ -292,11 +186,11 @@ def _mono_blocks(file: _Stream, path: Path) -> Iterator[Waveform]:
             found += len(block)
     except soundfile.LibsndfileError as error:
         length = f" of {file.frames}" if file.frames < _LENGTH_UNKNOWN else ""
-        given = f"{path} is truncated or damaged after about {found}{length} frames: {_reason(error)}"
+        given = f"{named(path)} is truncated or damaged after about {found}{length} frames: {reason(error)}"
         raise AudioError(given, "a whole file", _COPY_AGAIN) from error
     _check_whole(file, path, found)
     if not found:
-        raise AudioError(f"{path} holds no samples", "a sound file", "copy or record it again")
+        raise AudioError(f"{named(path)} holds no samples", "a sound file", "copy or record it again")
 
 
 def _check_whole(file: _Stream, path: Path, found: int) -> None:
@@ -307,10 +201,10 @@ def _check_whole(file: _Stream, path: Path, found: int) -> None:
     """
     expected = _expected_frames(file, found)
     if expected > found:
-        given = f"{path} is truncated: {found} of about {expected} frames are there"
+        given = f"{named(path)} is truncated: {found} of about {expected} frames are there"
         raise AudioError(given, "a whole file", _COPY_AGAIN)
     if file.format == "OGG" and not _ogg_ends(path):
-        given = f"{path} is truncated: after {found} frames the Ogg stream has no last page"
+        given = f"{named(path)} is truncated: after {found} frames the Ogg stream has no last page"
         raise AudioError(given, "a whole file", _COPY_AGAIN)
 
 
@@ -364,37 +258,11 @@ def _numbers(blocks: Iterable[Waveform], name: str) -> Iterator[Waveform]:
         finite = np.isfinite(block)
         if not bad:
             if finite.all():
+                check_level(block, name)
                 yield block
             else:
                 first = done + int(np.argmin(finite))
         bad += int((~finite).sum())
         done += len(block)
     if bad:
-        raise _not_finite(name, bad, first)
-
-
-def _as_floats(samples: NDArray[Any] | Tensor) -> NDArray[Any]:
-    if not isinstance(samples, np.ndarray):
-        tensor = samples.detach().cpu()
-        # NumPy has no bfloat16, which autocast returns.
-        samples = tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
-    if not np.issubdtype(samples.dtype, np.floating):
-        fix = "divide by its full scale (32768 for int16)"
-        raise AudioError(f"waveform is {samples.dtype}", "floats in [-1, 1]", fix)
-    return samples
-
-
-def _check_numbers(waveform: NDArray[Any], name: str) -> None:
-    finite = np.isfinite(waveform)
-    if not finite.all():
-        raise _not_finite(name, int((~finite).sum()), int(np.argmin(finite)))
-
-
-def _not_finite(name: str, count: int, first: int) -> AudioError:
-    given = f"{name} has {count} NaN or infinite samples, the first at {first}"
-    return AudioError(given, "finite numbers", "repair or cut the recording")
-
-
-def _reason(error: Exception) -> str:
-    """Leave out libsndfile's prefix, which repeats the path."""
-    return str(getattr(error, "error_string", error)).removeprefix("Error : ").strip().rstrip(".")
+        raise not_finite(name, bad, first)

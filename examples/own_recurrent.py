@@ -40,6 +40,7 @@ def run(out: Path) -> dict[str, float]:
         seconds=1.0,
         takes=earmark.Mfcc(13, earmark.LogMel(n_mels=40, floor=1e-5)),
         layout="btf",
+        spectrogram=earmark.SpectrogramConfig.at(RATE),  # here the training uses it too
     )
     for layer in earmark.list_layers(classifier):
         print(f"{layer.name}: {layer.kind}, {layer.layout}{', explained by' if layer.chosen else ''}")

@@ -75,7 +75,10 @@ class Frames(nn.Module):
 
 
 def wrap(network: nn.Module, **changes: Any) -> earmark.Model:
-    settings = {"sample_rate": 8000, "labels": ["a", "b", "c"], "seconds": 1.0, "layout": "b1t"} | changes
+    settings = {"sample_rate": 8000, "labels": ["a", "b", "c"], "seconds": 1.0, "layout": "b1t"}
+    if "takes" in changes:
+        settings["spectrogram"] = earmark.SpectrogramConfig.at(8000)
+    settings |= changes
     return earmark.Model("mine", earmark.wrap(network, **settings))
 
 

@@ -18,7 +18,7 @@ from earmark.explainers.base import find
 from earmark.explainers.lmac.explainer import Lmac
 from earmark.features.front_ends import LogMel, Mfcc
 from earmark.features.spectrogram import SpectrogramConfig
-from explainers.networks import WRAPPED, Patches, Recurrent, conv1d, image, noise, wrapped
+from explainers.networks import CONFIG, WRAPPED, Patches, Recurrent, conv1d, image, noise, wrapped
 
 RATE = 8000
 LIBROSA = SpectrogramConfig(
@@ -33,6 +33,8 @@ def small(*before: nn.Module, classes: int = 3) -> nn.Sequential:
 
 
 def settings(**changes: object) -> dict:
+    if "takes" in changes:
+        changes = {"spectrogram": SpectrogramConfig.at(RATE)} | changes
     return {"sample_rate": RATE, "labels": ("a", "b", "c"), "seconds": 0.5, "layout": "b1t"} | changes
 
 
@@ -82,7 +84,7 @@ class Recurrent13(Recurrent):
 def test_logarithms_of_a_mel_spectrogram(log: str) -> None:
     plain, logged = (
         wrapped(nn.Sequential(nn.Conv1d(24, 3, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()),
-                takes=LogMel(24, log=which, floor=1e-3))
+                takes=LogMel(24, log=which, floor=1e-3), spectrogram=CONFIG)
         for which in ("none", log)
     )  # fmt: skip
     stft = plain.spectrogram(noise())
@@ -212,6 +214,7 @@ def test_the_part_with_the_logits_can_be_named(change, output: str | int) -> Non
         ({"seconds": "1"}, "seconds is '1'"),
         ({"seconds": float("inf")}, "seconds is inf"),
         ({"spectrogram": "hann"}, "spectrogram is 'hann'"),
+        ({"takes": "power", "spectrogram": None}, "spectrogram is missing: what is not a waveform"),
         ({"bands": "mel"}, "bands is 'mel'"),
         ({"takes": lambda stft: 1 / 0}, "front end cannot take spectra of shape .* division by zero"),
         ({"takes": LogMel(512), "layout": "bft"}, "512 bands up to 4000 Hz; expected at most 257"),
@@ -377,7 +380,9 @@ def test_maps_of_a_picture_of_its_own_lie_where_they_were_said_to(bands) -> None
 
 def test_masks_of_features_leave_silence_not_zero_decibels() -> None:
     classifier = wrapped(
-        nn.Sequential(nn.Conv1d(24, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()), takes=LogMel(24)
+        nn.Sequential(nn.Conv1d(24, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten()),
+        takes=LogMel(24),
+        spectrogram=CONFIG,
     )
     assert torch.allclose(classifier.silence(), torch.tensor(-100.0))
     sounds = Sounds(0.01 * noise(), torch.zeros_like(noise()), torch.zeros(3).long(), torch.arange(3))

@@ -246,9 +246,10 @@ def test_a_long_sound_has_a_timeline(run, sound_file: SoundFile, tmp_path: Path)
     assert count == 3
     assert lines[1] == (
         f"{paths[1]}: {label} {100 * values['probability']:.0f} % over 3 windows ({label} 3) · kept"
-        f" {100 * values['kept']:.0f} % of the picture,"
-        f" alone: {100 * values['scores']['probability_in']:.0f} %,"
-        f" without it: {100 * values['scores']['probability_out']:.0f} %"
+        f" {100 * values['kept']:.0f} % of the picture"
+        f" · what each window decided for: {100 * values['scores']['probability']:.0f} %,"
+        f" of the kept part alone {100 * values['scores']['probability_in']:.0f} %,"
+        f" without it {100 * values['scores']['probability_out']:.0f} %"
         f" → {tmp_path / 'out' / 'night.listen.wav'}"
     )
     assert written(tmp_path / "out") == sorted([*files_of("a", "b", "night"), "night.timeline.csv"])

@@ -150,7 +150,7 @@ def test_a_file_hides_no_package_and_one_that_fails_leaves_nothing(mynet: Path, 
     [
         ("made_up", r"has no 'made_up'; expected one of"),
         ("number", "number of .*mynet.py gives a int; expected what earmark.wrap or earmark.load returns"),
-        ("broken", "fails: ZeroDivisionError: division by zero; run it by itself"),
+        ("broken", "fails: ZeroDivisionError: division by zero; see where, in its folder: python -c"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_named(mynet: Path, name: str, message: str) -> None:

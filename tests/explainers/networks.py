@@ -117,7 +117,7 @@ class Recurrent(nn.Module):
 
 def recurrent() -> AudioClassifier:
     torch.manual_seed(0)
-    return wrapped(Recurrent(), takes=Mfcc(12, LogMel(24, floor=1e-4)), layout="btf")
+    return wrapped(Recurrent(), takes=Mfcc(12, LogMel(24, floor=1e-4)), layout="btf", spectrogram=CONFIG)
 
 
 class OwnFrontEnd(nn.Module):
@@ -188,7 +188,7 @@ def many_labels() -> AudioClassifier:
     torch.manual_seed(0)
     layers = nn.Conv1d(24, 8, 3), nn.ReLU(), nn.Conv1d(8, 8, 3), nn.ReLU()
     network = nn.Sequential(*layers, nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(8, 3))
-    return wrapped(network, takes=LogMel(24, log="log1p"), multi_label=True)
+    return wrapped(network, takes=LogMel(24, log="log1p"), multi_label=True, spectrogram=CONFIG)
 
 
 def complex_spectra() -> AudioClassifier:
@@ -205,7 +205,7 @@ def complex_spectra() -> AudioClassifier:
             return self.head(self.real(self.mix(spectrum[:, None]).abs()).relu().mean((2, 3)))
 
     torch.manual_seed(0)
-    return wrapped(Complex(), takes="complex")
+    return wrapped(Complex(), takes="complex", spectrogram=CONFIG)
 
 
 def panns() -> AudioClassifier:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from earmark.errors import ModelError
-from earmark.features.front_ends import FrontEnd, describe
+from earmark.features.front_ends import FrontEnd, Takes, describe
 from earmark.features.spectrogram import SpectrogramConfig
 
 
@@ -43,8 +43,15 @@ def check_settings(
     return tuple(labels)
 
 
-def check_spectrogram(spectrogram: SpectrogramConfig, sample_rate: int, seconds: float) -> SpectrogramConfig:
-    """See that an STFT fits rate and length, and return it."""
+def check_spectrogram(
+    spectrogram: SpectrogramConfig | None, sample_rate: int, seconds: float, takes: Takes
+) -> SpectrogramConfig:
+    """See that an STFT is given where it matters, and fits rate and length, and return it."""
+    if spectrogram is None and takes != "waveform":
+        given = "spectrogram is missing: what is not a waveform must be made by the STFT of the training"
+        raise ModelError(given, "an earmark.SpectrogramConfig with its window and hop")
+    if spectrogram is None:
+        spectrogram = SpectrogramConfig.at(sample_rate)
     if not isinstance(spectrogram, SpectrogramConfig):
         raise ModelError(f"spectrogram is {spectrogram!r}", "an earmark.SpectrogramConfig")
     if spectrogram.sample_rate != sample_rate:

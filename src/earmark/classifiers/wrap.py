@@ -123,7 +123,7 @@ class WrappedClassifier(AudioClassifier):
             fix = "name the part that holds them: output='logits', or output=0"
             raise ModelError(f"{name} gives {describe(logits)}", expected, fix)
         if logits.shape != (batch, len(self.labels)) or not logits.is_floating_point():
-            fix = "pool over time before, or pass as many labels as the network has classes"
+            fix = "pass as many labels as the network has classes, or pool over time before"
             if logits.shape == (batch, 1):
                 fix = "one output is one yes or no: pass one label and multi_label=True"
             raise ModelError(f"{name} gives {describe(logits)}", expected, fix)
@@ -163,7 +163,8 @@ def wrap(
             Up to four are chosen if none are named; `list_layers` lists them all.
         multi_label: whether several labels may hold at once (sigmoid) or exactly one does (softmax).
         output: where the logits are in a tuple, dict or object that the network returns.
-        spectrogram: the STFT that masks live on; but for waveforms the one of the network's training.
+        spectrogram: the STFT that masks live on; the one of the network's training, and needed, but for
+            waveforms.
         bands: for a network or function that makes a spectrogram of its own: what its rows are, "linear" for
             all bins or the `LogMel` settings. Without, its feature maps are taken to speak of time alone.
 
@@ -182,7 +183,7 @@ def wrap(
     """
     network = reachable(network)
     names = check_settings(labels, seconds, sample_rate, multi_label)
-    spectrogram = check_spectrogram(spectrogram or SpectrogramConfig.at(sample_rate), sample_rate, seconds)
+    spectrogram = check_spectrogram(spectrogram, sample_rate, seconds, takes)
     classifier = WrappedClassifier(
         network, Spectrogram(spectrogram), names, seconds, takes, layout, multi_label, output, bands
     )

@@ -224,14 +224,15 @@ def _line(values: Mapping[str, Any], listen: Path, fixed: bool) -> str:
     start = f"{values['input']}: {label} {percent(values['probability'])}{decided}"
     each = len(timeline) > 1 and not fixed
     over = f" over {len(timeline)} windows ({_decisions(timeline)})" if each else ""
-    # Where each window is explained for its own decision, these are of as many classes.
-    name = "" if each else f"{label} "
-    return (
-        f"{start}{over} · kept {percent(values['kept'])} of the picture,"
-        f" alone: {name}{percent(scores['probability_in'])},"
-        f" without it: {name}{percent(scores['probability_out'])}"
-        f" → {listen}"
-    )
+    kept = f"kept {percent(values['kept'])} of the picture"
+    inside, outside = percent(scores["probability_in"]), percent(scores["probability_out"])
+    if each:  # these are of as many classes as windows decided for
+        whole = percent(scores["probability"])
+        figures = (
+            f"what each window decided for: {whole}, of the kept part alone {inside}, without it {outside}"
+        )
+        return f"{start}{over} · {kept} · {figures} → {listen}"
+    return f"{start} · {kept}, alone: {label} {inside}, without it: {label} {outside} → {listen}"
 
 
 def _decisions(timeline: Sequence[Mapping[str, Any]], most: int = 3) -> str:

@@ -22,6 +22,7 @@ HELP = (
 )
 
 # No installed package begins so: registered by its bare name, a file select.py would hide Python's own.
+_LONGEST_REASON = 600  # characters
 _PREFIX = "_earmark_own_"
 _NEW = "explained"
 
@@ -106,8 +107,10 @@ def _run(file: Path, name: str) -> Any:
     except EarmarkError:
         raise
     except Exception as error:
-        given = f"{file} fails: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise ModelError(given, fix=f"run it by itself: python {file}") from error
+        whole = " ".join(str(error).split())[:_LONGEST_REASON]
+        given = f"{file} fails: {type(error).__name__}: {whole}"
+        fix = f'see where, in its folder: python -c "import {file.stem}; {file.stem}.{name}()"'
+        raise ModelError(given, fix=fix) from error
 
 
 @contextmanager

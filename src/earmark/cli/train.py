@@ -187,8 +187,10 @@ def _clips(
     noises = read_noise(noise, "tr", rate) if noise else []
     waveform, labels = _load(network, data, recipe.train_folds)
     if len(labels.unique()) < 2:
-        given = f"the folds {recipe.train_folds} of {data} hold clips of one class only"
-        raise DataError(given, "at least two classes", "change train_folds")
+        given = f"the folds {recipe.train_folds} of {data} hold clips of one class of {few(network.labels)}"
+        raise DataError(
+            given, "at least two of them", "see that the labels are the data's, or change train_folds"
+        )
     validate = Clips(*_load(network, data, recipe.validate_folds))
     say(
         f"{len(labels)} clips of {len(network.labels)} classes to train on,"

@@ -23,6 +23,7 @@ from earmark.errors import ModelError, OutputError
 from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
 from earmark.features.front_ends import LogMel
+from earmark.features.spectrogram import SpectrogramConfig
 from earmark.model import Model, _NoFirstWeights, bundled, load_model, save_model
 
 
@@ -242,7 +243,8 @@ def test_explainers_of_one_front_end_are_refused_on_another(tmp_path: Path) -> N
     network = nn.Sequential(*layers)
 
     def of(**mel: float) -> Model:
-        classifier = wrap(network, sample_rate=4000, labels=("a", "b"), seconds=0.5, takes=LogMel(24, **mel))
+        heard = {"sample_rate": 4000, "labels": ("a", "b"), "seconds": 0.5}
+        classifier = wrap(network, takes=LogMel(24, **mel), spectrogram=SpectrogramConfig.at(4000), **heard)
         decoder = DecoderConfig(channels=(4, 8))
         return Model("own", classifier, {"lmac": Lmac(classifier, LmacConfig(decoder=decoder))})
 

@@ -88,13 +88,13 @@ def step_ratio(width: float, repeats: int, batch: int = 8) -> tuple[float, float
     step = LmacStep(explainer, recipe.objective, recipe.guidance)
     source, interferer = torch.randn(2, batch, 80000) * 0.1
     labels = torch.zeros(batch, 2, dtype=torch.long)
-    none, area = torch.zeros(batch), torch.tensor([0.1, 0.0, 0.0, 0.0]).repeat(batch // 4)
+    decided, area = torch.full((batch,), -1), torch.tensor([0.1, 0.0, 0.0, 0.0]).repeat(batch // 4)
     optimizer = torch.optim.AdamW(step.parameters())
     stft = it.classifier.spectrogram(torch.cat([source, source]))
 
     def train() -> None:
         optimizer.zero_grad()
-        step(source, interferer, labels, none.bool(), area)["loss"].backward()
+        step(source, interferer, labels, decided, area)["loss"].backward()
         optimizer.step()
 
     def passes() -> None:

@@ -20,6 +20,7 @@ from earmark.explanation import Explanation
 from earmark.features.bands import bands_to_bins
 from earmark.features.spectrogram import Spectrogram
 from earmark.model import Model
+from explainers.networks import conv1d
 
 RATE, HOP = 16000, 186
 STEP = int(RATE * 0.8) // HOP * HOP
@@ -350,3 +351,10 @@ def test_sounds_are_read_as_they_are_needed(tiny: Model) -> None:
     for number, one in enumerate(explain_each(sounds(), tiny, scores=False), start=1):
         assert not isinstance(one, EarmarkError)
         assert read - number < AT_ONCE
+
+
+def test_only_a_quicker_copy_of_a_classifier_is_made(tiny: Model) -> None:
+    assert prepare(tiny).quick().classifier is not tiny.classifier
+    # A network of one's own is not copied: a copy would take its memory, and no less time.
+    own = Model("own", conv1d())
+    assert prepare(own, "occlusion").quick().classifier is own.classifier

@@ -121,7 +121,7 @@ class Request:
     def quick(self) -> Request:
         """Return the same with a copy of the classifier that is quicker, where there is one."""
         classifier = self.classifier
-        if type(classifier).frozen is AudioClassifier.frozen or classifier is not self.model.classifier:
+        if not classifier.frozen_is_quicker or classifier is not self.model.classifier:
             return self
         copied = classifier.frozen().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return replace(self, explainer=self.explainer.of(copied))

@@ -54,12 +54,14 @@ class AudioClassifier(nn.Module, ABC):
         has_bands: whether the height of its feature maps is frequency; if not, they speak of time alone.
         peak_normalised: whether it hears every sound at a peak of 1, or at its own level.
         eats: what its features are, in a few words for people.
+        frozen_is_quicker: whether the copy that `frozen` makes takes less time, and so is worth its memory.
     """
 
     hears_phase: bool = True
     has_bands: bool = True
     peak_normalised: bool = True
     eats: str = "features"
+    frozen_is_quicker: bool = False
 
     def __init__(
         self,
@@ -114,9 +116,8 @@ class AudioClassifier(nn.Module, ABC):
     @torch.no_grad()
     def silence(self) -> Tensor:
         """Return the features of silence, (1, rows, 1): what is left of features that a mask takes away."""
-        hop = self.spectrogram.config.hop_length
-        samples = round(self.seconds * self.spectrogram.sample_rate)
-        zeros = torch.zeros((1, self.spectrogram.bins, samples // hop + 1), device=self.device)
+        frames = self.spectrogram.frames(round(self.seconds * self.spectrogram.sample_rate))
+        zeros = torch.zeros((1, self.spectrogram.bins, frames), device=self.device)
         features = self.features(torch.complex(zeros, zeros) if self.hears_phase else zeros)
         return features[..., features.shape[-1] // 2, None]
 
@@ -184,7 +185,7 @@ class AudioClassifier(nn.Module, ABC):
     def frozen(self) -> Self:
         """Return a copy to train something else on: evaluation mode, no gradients for its own weights.
 
-        A subclass may return one that gives the same in less time.
+        A subclass may return one that gives the same in less time, and says so by `frozen_is_quicker`.
         """
         return copy.deepcopy(self).eval().requires_grad_(False)
 

@@ -88,6 +88,7 @@ class Cnn14(AudioClassifier):
     kind: ClassVar[str] = "cnn14"
     mel: Tensor
     hears_phase = False
+    frozen_is_quicker = True
     eats = "log1p mel magnitudes"
 
     def __init__(self, config: Cnn14Config) -> None:

@@ -57,6 +57,11 @@ class Scene:
         return self.magnitude.square()
 
     @cached_property
+    def silence(self) -> Tensor:
+        """What the features of silence are, (1, rows, 1)."""
+        return self.classifier.silence()
+
+    @cached_property
     def owned(self) -> Tensor:
         """1 where the source is the louder part, else 0."""
         return (self.source.abs() > self.interferer.abs()).to(self.magnitude.dtype)
@@ -196,7 +201,7 @@ def score_masks(explainer: Explainer, scene: Scene, mask: Tensor, protocol: Prot
 def _seen(explainer: Explainer, scene: Scene, mask: Tensor) -> Tensor:
     """Return what the classifier eats of what a mask keeps."""
     if explainer.domain == "features":
-        return mask_features(scene.heard.features, mask, scene.classifier.silence())
+        return mask_features(scene.heard.features, mask, scene.silence)
     spectrum = scene.stft if scene.classifier.hears_phase else scene.magnitude
     return scene.classifier.features(apply_mask(spectrum, mask, explainer.scale))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from earmark.errors import DataError, OutputError, RecipeError
 from earmark.files import whole
@@ -32,9 +32,38 @@ RECORDINGS = "recordings"
 COLUMNS = (*KEY, "clip", "interferer", "label", "target", *FIGURES, "error", *SAME, RECORDINGS)
 
 Key = tuple[str, ...]
+
+
+class Layout(NamedTuple):
+    """What a results file is like.
+
+    Args:
+        what: it holds, for messages.
+        key: the columns that name a row.
+        columns: all of them; "error" is among them.
+        same: what all rows agree in.
+        group: rows that are alike in this column
+        agrees: agree in this one.
+        numbers: the columns that Parquet has as floats.
+    """
+
+    what: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    same: tuple[str, ...]
+    group: str
+    agrees: str
+    numbers: tuple[str, ...]
+
+
+EVALUATION = Layout("evaluation", KEY, COLUMNS, SAME, "condition", RECORDINGS, ("area", *FIGURES))
 _PARQUET = ".parquet"
 _ESCAPED = str.maketrans({"\n": "\\n", "\r": "\\r", "\0": "\\0"})
-_MEANING = {"recipe": " (other weights or clips)", RECORDINGS: " (other sounds to mix in)"}
+_MEANING = {
+    "recipe": " (other weights or clips)",
+    RECORDINGS: " (other sounds to mix in)",
+    "settings": " (other settings of the check)",
+}
 
 
 def check_results_path(path: Path) -> None:
@@ -61,7 +90,8 @@ class Journal:
     Args:
         path: a .csv file, or a .parquet file: rows then go to a .csv beside it until all are done.
         same: what all its rows agree in, see `SAME`.
-        recordings: what the rows of a condition agree in, see `RECORDINGS`; by condition.
+        recordings: what the rows of a group agree in, by group; of a condition see `RECORDINGS`.
+        layout: what its rows are like.
 
     Attributes:
         done: the keys of the rows that are there.
@@ -74,10 +104,15 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, same: Mapping[str, str], recordings: Mapping[str, str] | None = None
+        self,
+        path: Path,
+        same: Mapping[str, str],
+        recordings: Mapping[str, str] | None = None,
+        layout: Layout = EVALUATION,
     ) -> None:
         check_results_path(path)
         self.path = path
+        self.layout = layout
         self.rows_path = path.with_suffix(".rows.csv") if path.suffix == _PARQUET else path
         self.same = dict(same)
         self.recordings = dict(recordings or {})
@@ -91,35 +126,46 @@ class Journal:
             whole(self.rows_path) as temporary,
             temporary.open("w", encoding="utf-8", newline="") as file,
         ):
-            file.write(_text([dict(zip(COLUMNS, COLUMNS))]))
+            columns = self.layout.columns
+            file.write(self._text([dict(zip(columns, columns))]))
             for row in self._earlier():
                 self._check(row)
-                if key_of(row) not in self.done:
-                    file.write(_text([row]))
+                if self._key(row) not in self.done:
+                    file.write(self._text([row]))
                     self._note(row)
 
     def _earlier(self) -> Iterator[Mapping[str, Any]]:
         if self.rows_path.exists():
-            yield from read_rows(self.rows_path)
+            yield from read_rows(self.rows_path, self.layout)
         elif self.path.exists():
-            yield from _parquet_rows(self.path)
+            yield from _parquet_rows(self.path, self.layout)
 
     def _check(self, row: Mapping[str, Any]) -> None:
-        wanted = self.same | {RECORDINGS: self.recordings.get(row["condition"], row[RECORDINGS])}
+        group, agrees = self.layout.group, self.layout.agrees
+        wanted = self.same | {agrees: self.recordings.get(row[group], row[agrees])}
         other = [
             f"{name} {row[name]!r} instead of {wanted[name]!r}{_MEANING.get(name, '')}"
-            for name in (*SAME, RECORDINGS)
+            for name in (*self.layout.same, agrees)
             if row[name] != wanted[name]
         ]
         if other:
-            given = f"{self.path} holds results of another evaluation: {', '.join(other)}"
+            given = f"{self.path} holds results of another {self.layout.what}: {', '.join(other)}"
             raise DataError(given, fix="choose a new --out, or remove the file")
 
     def _note(self, row: Mapping[str, Any]) -> None:
-        key = key_of(row)
+        key = self._key(row)
         self.done.add(key)
         if row["error"]:
             self.failed[key] = row["error"]
+
+    def _key(self, row: Mapping[str, Any]) -> Key:
+        return key_of(row, self.layout.key)
+
+    def _text(self, rows: Iterable[Mapping[str, Any]]) -> str:
+        content = io.StringIO(newline="")
+        writer = csv.writer(content, lineterminator="\n")
+        writer.writerows([_cell(row.get(name)) for name in self.layout.columns] for row in rows)
+        return content.getvalue()
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows, but for those that are there already, in one piece.
@@ -127,15 +173,15 @@ class Journal:
         Raises:
             OutputError: the disk is full, or the file cannot be written; none of the rows is there then.
         """
-        fresh = {key: row for row in rows if (key := key_of(row)) not in self.done}
+        fresh = {key: row for row in rows if (key := self._key(row)) not in self.done}
         if not fresh:
             return
+        group, agrees = self.layout.group, self.layout.agrees
         complete = [
-            {**row, **self.same, RECORDINGS: self.recordings.get(row["condition"], "")}
-            for row in fresh.values()
+            {**row, **self.same, agrees: self.recordings.get(row[group], "")} for row in fresh.values()
         ]
         try:
-            _append(self.rows_path, _text(complete).encode())
+            _append(self.rows_path, self._text(complete).encode())
         except OSError as error:
             given = f"cannot write {self.rows_path}: {error.strerror or error}"
             raise OutputError(given, fix="free some space; the same command goes on from here") from error
@@ -154,7 +200,7 @@ class Journal:
 
         # As text first: a class may well be called "None", and a clip "001".
         frame = pandas.read_csv(self.rows_path, dtype=str, keep_default_na=False)
-        numbers = ["area", *FIGURES]
+        numbers = list(self.layout.numbers)
         frame[numbers] = frame[numbers].replace("", "nan").astype(float)
         frame["seed"] = frame["seed"].astype(int)
         with whole(self.path) as temporary:
@@ -162,16 +208,16 @@ class Journal:
         self.rows_path.unlink()
 
 
-def key_of(row: Mapping[str, Any]) -> Key:
+def key_of(row: Mapping[str, Any], key: tuple[str, ...] = KEY) -> Key:
     """Return what names a row, as text.
 
     >>> key_of({"condition": "clean", "seed": 0, "sound": "a", "method": "m", "domain": "stft", "area": 0.05})
     ('clean', '0', 'a', 'm', 'stft', '0.05')
     """
-    return tuple(_cell(row[name]) for name in KEY)
+    return tuple(_cell(row[name]) for name in key)
 
 
-def read_rows(path: Path) -> Iterator[dict[str, str]]:
+def read_rows(path: Path, layout: Layout = EVALUATION) -> Iterator[dict[str, str]]:
     """Yield the rows of a results file in CSV, but for a last one that was cut off.
 
     Raises:
@@ -180,33 +226,33 @@ def read_rows(path: Path) -> Iterator[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if header := file.readline():
-                _check_columns(next(csv.reader([header])), path)
+                _check_columns(next(csv.reader([header])), path, layout)
             for row in csv.reader(line for line in file if line.endswith("\n")):
                 # A line that something else has damaged counts as none, and is computed again.
-                if len(row) == len(COLUMNS):
-                    yield dict(zip(COLUMNS, row))
+                if len(row) == len(layout.columns):
+                    yield dict(zip(layout.columns, row))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _unreadable(path, error) from error
 
 
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet_rows(path: Path, layout: Layout) -> Iterator[dict[str, Any]]:
     import pandas
 
     try:
         frame = pandas.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's errors are among these
         raise _unreadable(path, error) from error
-    _check_columns(frame.columns, path)
+    _check_columns(frame.columns, path, layout)
     for row in frame.itertuples(index=False, name=None):
-        yield dict(zip(COLUMNS, row))
+        yield dict(zip(layout.columns, row))
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} cannot be read: {error}", "a results file", "choose a new --out")
 
 
-def _check_columns(names: Iterable[object], path: Path) -> None:
-    if tuple(names) != COLUMNS:
+def _check_columns(names: Iterable[object], path: Path, layout: Layout) -> None:
+    if tuple(names) != layout.columns:
         fix = "choose a new --out; results of another version are not mixed with this one's"
         raise DataError(f"{path} is no results file of this version, whose columns are others", fix=fix)
 
@@ -223,13 +269,6 @@ def _append(path: Path, content: bytes) -> None:
             raise
 
 
-def _text(rows: Iterable[Mapping[str, Any]]) -> str:
-    content = io.StringIO(newline="")
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerows([_cell(row.get(name)) for name in COLUMNS] for row in rows)
-    return content.getvalue()
-
-
 def _cell(value: Any) -> str:
     if value is None or value != value:  # not a number is what Parquet has for nothing
         return ""
@@ -241,9 +280,12 @@ def _cell(value: Any) -> str:
 
 @contextmanager
 def opened(
-    path: Path, same: Mapping[str, str], recordings: Mapping[str, str] | None = None
+    path: Path,
+    same: Mapping[str, str],
+    recordings: Mapping[str, str] | None = None,
+    layout: Layout = EVALUATION,
 ) -> Iterator[Journal]:
     """Give a journal, and finish it when all rows are there; arguments as `Journal` has them."""
-    journal = Journal(path, same, recordings)
+    journal = Journal(path, same, recordings, layout)
     yield journal
     journal.finish()

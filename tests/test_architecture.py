@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "windowing": {"audio", "features"},
     "pictures": {"features"},
     "saving": set(),
+    "trust": {"pictures"},
     "gathering": ANY,
     "explaining": ANY,
     "recording": ANY,

@@ -46,6 +46,7 @@ def explain(
     *,
     top: None = ...,
     overlap: float = ...,
+    check: bool = ...,
 ) -> Explanation: ...
 
 
@@ -62,6 +63,7 @@ def explain(
     *,
     top: None = ...,
     overlap: float = ...,
+    check: bool = ...,
 ) -> list[Explanation]: ...
 
 
@@ -74,6 +76,7 @@ def explain(
     target: list[str] | tuple[str, ...],
     device: str | None = ...,
     scores: bool = ...,
+    check: bool = ...,
     threshold: float | None = ...,
     area: float | None = ...,
     overlap: float = ...,
@@ -89,6 +92,7 @@ def explain(
     target: list[str] | tuple[str, ...],
     device: str | None = ...,
     scores: bool = ...,
+    check: bool = ...,
     threshold: float | None = ...,
     area: float | None = ...,
     overlap: float = ...,
@@ -104,6 +108,7 @@ def explain(
     top: int,
     device: str | None = ...,
     scores: bool = ...,
+    check: bool = ...,
     threshold: float | None = ...,
     area: float | None = ...,
     overlap: float = ...,
@@ -119,6 +124,7 @@ def explain(
     top: int,
     device: str | None = ...,
     scores: bool = ...,
+    check: bool = ...,
     threshold: float | None = ...,
     area: float | None = ...,
     overlap: float = ...,
@@ -137,6 +143,7 @@ def explain(
     *,
     top: int | None = None,
     overlap: float = OVERLAP,
+    check: bool = False,
 ) -> Explanation | list[Explanation] | list[list[Explanation]]:
     """Find the part of a sound that made a classifier decide as it did.
 
@@ -157,6 +164,8 @@ def explain(
         area: make the mask hard: keep the best bins up to this share of all, in (0, 1].
         top: explain so many classes, those of the highest (mean) probability.
         overlap: the share of a window that the next one hears again, in [0, 0.5].
+        check: also compare with masks of the same size that explain nothing, which takes four passes more;
+            the explanation's ``trust`` then says how far it can be trusted.
 
     Returns:
         an explanation, or a list of them for several classes; a list of either for a list of sounds.
@@ -165,7 +174,9 @@ def explain(
         AudioError: a sound that cannot be used, see `earmark.audio.read`; `explain_each` goes on after it.
         ModelError: no such model, method, class or device, or an impossible threshold, area, top or overlap.
     """
-    request = prepare(model, method, target, device, scores, threshold, area, top=top, overlap=overlap)
+    request = prepare(
+        model, method, target, device, scores, threshold, area, top=top, overlap=overlap, check=check
+    )
     if not isinstance(audio, list):
         return request(audio)
     found = []
@@ -208,6 +219,7 @@ def prepare(
     *,
     top: int | None = None,
     overlap: float = OVERLAP,
+    check: bool = False,
 ) -> Request:
     """Check everything about an explanation but the sound; arguments and errors are those of `explain`.
 
@@ -224,6 +236,8 @@ def prepare(
         explainer.check_gradients()  # at once, and not at every sound
     names = [target] if isinstance(target, str) else target
     _check_classes(names, top, len(classifier.labels))
+    if check and not scores:
+        raise ModelError("check is wanted without scores", "both", "drop scores=False")
     if not 0 <= overlap <= 0.5:
         raise ModelError(f"overlap is {overlap}", "a share of a window in [0, 0.5]")
     spectrogram = classifier.spectrogram
@@ -237,6 +251,7 @@ def prepare(
         top=top,
         several=top is not None or not isinstance(target, str | None),
         scores=scores,
+        check=check,
         threshold=threshold,
         area=area,
     )

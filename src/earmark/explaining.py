@@ -19,11 +19,12 @@ from earmark import audio as sound
 from earmark.classifiers.base import AudioClassifier, Heard
 from earmark.errors import AudioError, EarmarkError
 from earmark.evaluation.runner import Said
-from earmark.explainers.base import Explainer
+from earmark.explainers.base import Explainer, find
 from earmark.explanation import Explanation
 from earmark.features.masking import apply_mask, largest_bins
 from earmark.gathering import Finding, Part, Sound, failed
 from earmark.model import Model
+from earmark.trust import CONTROLS, name_in, name_out
 from earmark.windowing import Window, Windows
 
 AudioInput: TypeAlias = "str | os.PathLike[str] | tuple[NDArray[Any] | Tensor, int]"
@@ -53,6 +54,7 @@ class Request:
         top: explain so many classes, the most probable ones.
         several: whether a sound gives a list of explanations.
         scores: whether to measure the explanations.
+        check: whether to compare them with masks of the same size that explain nothing.
         threshold: bins with at least this are kept, all others dropped.
         area: this share of the bins of each window, the best, is kept, all others dropped.
     """
@@ -65,6 +67,7 @@ class Request:
     top: int | None = None
     several: bool = False
     scores: bool = True
+    check: bool = False
     threshold: float | None = None
     area: float | None = None
 
@@ -217,8 +220,36 @@ class Request:
         inside = classifier.logits(classifier.features(masked))
         outside = classifier.logits(classifier.features(stft - masked))
         said = Said(classifier, heard.logits, inside, outside, target)
-        figures = [said.part(one).scores(mask) for one, mask in zip(torch.arange(len(masks)).split(1), masks)]
-        return [{_NAMES.get(name, name): float(value) for name, value in its.items()} for its in figures]
+        each = zip(torch.arange(len(masks)).split(1), masks)
+        figures = [
+            {_NAMES.get(name, name): float(value) for name, value in said.part(one).scores(mask).items()}
+            for one, mask in each
+        ]
+        for control in CONTROLS if self.check else ():
+            for its, chance in zip(figures, self._by_chance(control, stft, heard, masks, target)):
+                its |= chance
+        return figures
+
+    def _by_chance(
+        self, control: str, stft: Tensor, heard: Heard, masks: Sequence[Tensor], target: Tensor
+    ) -> list[dict[str, float]]:
+        """Return what the classes get of as many bins as masks keep, chosen by a control, and of the rest."""
+        classifier = self.classifier
+        drawn = find(control)(classifier).masks(stft, target, heard)
+        # Of the sound alone: bins in the silence after it would make a control worse than it is.
+        hard = [
+            largest_bins(one[None, :, : mask.shape[-1]], float(mask.mean()))
+            for one, mask in zip(drawn, masks)
+        ]
+        kept = stft * torch.cat([_stretched(mask, stft.shape[-1]) for mask in hard])
+        said = [
+            classifier.probabilities(classifier.logits(classifier.features(part))).gather(1, target[:, None])
+            for part in (kept, stft - kept)
+        ]
+        return [
+            {name_in(control): inside, name_out(control): outside}
+            for inside, outside in torch.cat(said, dim=1).tolist()
+        ]
 
     def _silence(self, window: Window) -> Finding:
         spectrogram, samples = self.classifier.spectrogram, len(window.waveform)

@@ -20,6 +20,7 @@ from earmark.files import write_text
 from earmark.pictures import Caption, Columns, Span, draw, draw_contrast
 from earmark.regions import Grid, Region, find_regions
 from earmark.saving import finite, finite_all, harmless, publish, safe_stem, stems_of_labels, workshop
+from earmark.trust import Trust, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +82,9 @@ class Explanation:
         probability: the classifier's for that class, 0 … 1.
         decision: the class that the classifier chose.
         scores: metrics by name, and "probability_in" and "probability_out", the class's probability for
-            the kept part and for the rest alone; empty if they were not wanted.
+            the kept part and for the rest alone; empty if they were not wanted. If they were to be
+            compared, also the same for as many random bins and the loudest bins: "random_in", "random_out",
+            "loudest_in", "loudest_out".
         method: the explainer's name.
         model: the model's name.
         source: the file, or "sound" for an array.
@@ -136,6 +139,11 @@ class Explanation:
             duration=self.duration,
             highest=settings.sample_rate / 2,
         )
+
+    @property
+    def trust(self) -> Trust | None:
+        """How far this one explanation can be trusted, in plain words; None where that was not checked."""
+        return judge(_name(self.label, self.timeline), self.scores)
 
     def regions(self, threshold: float = 0.5) -> list[Region]:
         """Box the connected parts of the mask in time (s) and frequency (Hz), most energy first.
@@ -275,11 +283,13 @@ def several_to_dict(explanations: Sequence[Mapping[str, Any]], contrast: bool) -
 
 def values_to_dict(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what STEM.json holds of one class, ready for strict JSON, from all that is to be said of it."""
+    trust = judge(_name(values["label"], values["timeline"]), values["scores"])
     return {
         **{name: values[name] for name in _SAID},
         "probability": finite(values["probability"]),
         "kept": finite(values["kept"]),
         "scores": finite_all(values["scores"]),
+        "trust": trust and trust._asdict(),
         "regions": [asdict(region) for region in values["regions"]],
         "timeline": [moment.to_dict() for moment in values["timeline"]],
         "earmark": __version__,
@@ -303,6 +313,11 @@ def spans_of(timeline: Sequence[tuple[float, float, str | None]]) -> list[Span]:
 def is_mixed(labels: Sequence[str | None]) -> bool:
     """Return whether the windows of a timeline are explained for different classes."""
     return len({label for label in labels if label is not None}) > 1
+
+
+def _name(label: str, timeline: Sequence[Moment]) -> str:
+    """Name what scores speak of, which is not one class if windows are explained for several."""
+    return "what was decided" if is_mixed([moment.label for moment in timeline]) else label
 
 
 def caption_note(method: str, model: str, label: str, decision: str) -> str:

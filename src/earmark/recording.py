@@ -129,7 +129,7 @@ def identify(request: Request, path: str | Path, **more: Any) -> str:
         "method": request.method,
         "targets": request.targets,
         "top": request.top,
-        "scores": request.scores,
+        "scores": [request.scores, request.check],
         "hard": [request.threshold, request.area],
         "windows": asdict(request.windows),
         "earmark": __version__,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ EXAMPLES = (
     "earmark explain street.mp3 --target siren --area 0.1\n\n"
     "earmark explain farm.wav --contrast dog rooster\n\n"
     "earmark explain night.flac --top 3\n\n"
+    "earmark explain dog.wav --check\n\n"
     "earmark explain bird.wav --model mynet.py:make --method saliency\n\n"
     "earmark explain field/*.wav --json > heard.jsonl"
 )
@@ -51,6 +52,9 @@ def explain(
     overlap: Annotated[
         float, typer.Option(metavar="0…0.5", help="Long sounds: the share that two windows both hear.")
     ] = 0.2,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say how far each explanation can be trusted: beside chance.")
+    ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Also explain what the same command has explained before.")
     ] = False,
@@ -75,7 +79,8 @@ def explain(
 
     wanted = contrast or target
     named = find(model, device) if is_own(model) else model
-    request = prepare(named, method, wanted, device, threshold=threshold, area=area, top=top, overlap=overlap)
+    hard: dict[str, Any] = {"threshold": threshold, "area": area}
+    request = prepare(named, method, wanted, device, **hard, top=top, overlap=overlap, check=check)
     with progress(len(audio) > 1 or is_long(request, audio[0])) as display:
         run = Run(request, out, as_json, again, contrast is not None, stamps(model, request.model), display)
         task = display.add_task("explaining", total=len(audio)) if display and len(audio) > 1 else None

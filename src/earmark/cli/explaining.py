@@ -167,6 +167,8 @@ class Run:
             listen = [file for file in files if file.name.endswith(".listen.wav")]
             for one, file in zip(values.get("explanations", [values]), listen):
                 say(_line(one, file, self.request.named))
+                if one["trust"]:
+                    say(f"  {one['trust']['said']}")
 
 
 def distinct_stems(paths: Sequence[Path]) -> Iterator[str]:

@@ -7,10 +7,11 @@ import pytest
 from earmark.classifiers.training import ClassifierRecipe
 from earmark.evaluation.evaluate import EvaluationRecipe
 from earmark.explainers.lmac.training import LmacRecipe
+from earmark.sanity.recipe import SanityRecipe
 from earmark.training.recipe import load_recipe
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
-KINDS = {"classifier": ClassifierRecipe, "results": EvaluationRecipe}
+KINDS = {"classifier": ClassifierRecipe, "results": EvaluationRecipe, "sanity": SanityRecipe}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)

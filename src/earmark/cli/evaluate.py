@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from earmark import __version__
-from earmark.cli.labels import few, known
+from earmark.cli.choosing import of_known_classes, read_recordings, usable
 from earmark.cli.own import HELP as MODEL_HELP
 from earmark.cli.own import METAVAR, find
 from earmark.cli.runs import fingerprint
 from earmark.cli.terminal import FAILED, STOPPED, make_writable, progress, say, say_error, say_stopped
-from earmark.errors import DataError, EarmarkError, RecipeError
+from earmark.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from earmark.data.clips import Clip
     from earmark.evaluation.evaluate import EvaluationRecipe, Task
     from earmark.evaluation.protocol import Material
     from earmark.evaluation.results import Journal
@@ -37,11 +33,7 @@ EXAMPLES = (
     " --methods lmac,gradcam,loudest --areas soft,0.05,0.2 --out results.parquet\n\n"
     "earmark tables results.csv"
 )
-_NOISE_SPLIT = "tt"
-_MOST_VOICES = 200  # of LJSpeech's 13100, which would fill the memory
 _MOST_REASONS = 10  # told at the end
-_CHOOSY = ("deeplift-shap", "gradcam", "gradcam++", "guided-backprop", "guided-gradcam")
-"""Methods that need feature maps, or every ReLU to be a module; not all networks have these."""
 
 
 def evaluate(
@@ -151,13 +143,14 @@ def _task(model: Model, recipe: EvaluationRecipe, data: Path, folders: Mapping[s
     from earmark.data.clips import load_each
     from earmark.data.datasets import read_clips
     from earmark.evaluation.evaluate import Task
-    from earmark.evaluation.protocol import Material
+    from earmark.evaluation.protocol import CONDITIONS, Material
 
     classifier = model.classifier.frozen()
     explainers = {which: one.of(classifier) for which, one in _explainers(model, recipe).items()}
-    clips = _known(read_clips(data, recipe.folds), classifier.labels, data)
+    clips = of_known_classes(read_clips(data, recipe.folds), classifier.labels, data)
     rate = classifier.spectrogram.sample_rate
-    noises, voices = _read_recordings(recipe, folders, rate)
+    wanted = {CONDITIONS[name].option for name in recipe.conditions}
+    noises, voices = read_recordings(wanted, folders, rate)
     waveform, labels, failures = load_each(
         clips, classifier.labels, rate, classifier.seconds, own_level=not classifier.peak_normalised
     )
@@ -172,7 +165,7 @@ def _explainers(model: Model, recipe: EvaluationRecipe) -> dict[tuple[str, Domai
     """Return the recipe's explainers, by method and domain; what needs a training only if asked for."""
     from earmark.evaluation.evaluate import TRAINED
 
-    methods = recipe.methods or _usable(model, recipe.domains[0])
+    methods = recipe.methods or usable(model, recipe.domains[0])
     if "class-mean" in methods and TRAINED not in methods:
         given = f"class-mean takes the mean of the masks of {TRAINED}, which is not among the methods"
         raise RecipeError(given, fix=f"add {TRAINED}, or leave class-mean out")
@@ -182,77 +175,6 @@ def _explainers(model: Model, recipe: EvaluationRecipe) -> dict[tuple[str, Domai
         for method in methods
         for domain in recipe.domains
     }
-
-
-def _usable(model: Model, domain: Domain) -> tuple[str, ...]:
-    """Return the methods that can explain a model, and tell of others why they cannot."""
-    from earmark.evaluation.evaluate import TRAINED
-    from earmark.explainers.base import names, registered
-
-    untrained = () if TRAINED in model.explainers else (TRAINED, "class-mean")
-    methods = [name for name in names() if name not in untrained]
-    # All that ask for gradients would be slow to try, and without gradients fail at once.
-    blind = not model.classifier.passes_gradients()
-    kinds = registered()
-    for name in list(methods):
-        if name in _CHOOSY or (blind and getattr(kinds[name], "needs_gradients", False)):
-            reason = _refusal(model.explainer(name).on(domain))
-            if reason:
-                methods.remove(name)
-                its = f"it{reason.removeprefix(name)}" if reason.startswith(f"{name} ") else reason
-                typer.echo(f"{name} is left out: {its}", err=True)
-    return tuple(methods)
-
-
-def _refusal(explainer: Explainer) -> str:
-    """Return why a method cannot explain one faint noise; nothing if it can."""
-    import torch
-
-    classifier = explainer.classifier
-    samples = round(classifier.seconds * classifier.spectrogram.sample_rate)
-    noise = 0.1 * torch.randn((1, samples), generator=torch.Generator().manual_seed(0))
-    noise = noise.to(classifier.device)
-    stft = classifier.spectrogram(noise / classifier.level(noise))
-    try:
-        explainer.masks(stft, torch.zeros(1, dtype=torch.long, device=stft.device))
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever a method may raise
-        line = str(error).partition("\n")[0]
-        return line if isinstance(error, EarmarkError) else f"{type(error).__name__}: {line}"
-    return ""
-
-
-def _known(clips: Sequence[Clip], labels: Sequence[str], data: Path) -> list[Clip]:
-    """Keep the clips of classes that the model knows, and tell which others there are."""
-    kept = [clip for clip in clips if clip.label in labels]
-    others = sorted({clip.label for clip in clips} - set(labels))
-    if not kept:
-        given = f"{data} has the classes {few(others)}"
-        raise DataError(given, f"some that the model knows: {known(labels, others)}", "pass its own data")
-    name, times = Counter(clip.name for clip in kept).most_common(1)[0]
-    if times > 1:
-        raise DataError(
-            f"{data} has {times} clips named {name!r}", "each once", "rename or remove the others"
-        )
-    if others:
-        left_out = len(clips) - len(kept)
-        say(f"{left_out} clips of classes that the model does not know are left out: {few(others)}")
-    return kept
-
-
-def _read_recordings(
-    recipe: EvaluationRecipe, folders: Mapping[str, Path | None], rate: int
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Read the noises and the voices that the conditions need."""
-    from earmark.data.ljspeech import read_ljspeech
-    from earmark.data.noise import read_noise_named
-    from earmark.evaluation.protocol import CONDITIONS
-
-    wanted = {CONDITIONS[name].option for name in recipe.conditions}
-    noise, speech = (folders[name] if name in wanted else None for name in ("noise", "speech"))
-    noises = read_noise_named(noise, _NOISE_SPLIT, rate) if noise else {}
-    return noises, read_ljspeech(speech, rate, most=_MOST_VOICES) if speech else {}
 
 
 def _check_mixable(recipe: EvaluationRecipe, material: Material) -> None:

@@ -18,6 +18,8 @@ from earmark.cli.info import EXAMPLES as INFO_EXAMPLES
 from earmark.cli.info import info
 from earmark.cli.methods import methods
 from earmark.cli.models import models
+from earmark.cli.sanity import EXAMPLES as SANITY_EXAMPLES
+from earmark.cli.sanity import sanity
 from earmark.cli.tables import EXAMPLES as TABLES_EXAMPLES
 from earmark.cli.tables import tables
 from earmark.cli.terminal import STOPPED, exit_code, say, say_error, say_stopped
@@ -53,6 +55,7 @@ app.add_typer(train, name="train")
 app.add_typer(import_, name="import")
 app.command(no_args_is_help=True, epilog=EVALUATE_EXAMPLES)(evaluate)
 app.command(no_args_is_help=True, epilog=TABLES_EXAMPLES)(tables)
+app.command(no_args_is_help=True, epilog=SANITY_EXAMPLES)(sanity)
 app.command()(methods)
 app.command()(models)
 app.command(no_args_is_help=True, epilog=INFO_EXAMPLES)(info)

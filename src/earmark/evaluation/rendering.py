@@ -107,7 +107,7 @@ def _markdown(summary: DataFrame, reference: str, controls: Sequence[str]) -> It
         for block in _blocks(section, ["condition"]):
             header, *rows = _grid(block, _MARKDOWN, reference, controls)
             yield from (f"### {_MARKDOWN.escape(block['condition'].iloc[0])}", "", f"{_facts(block)}", "")
-            yield from _aligned([header, ["---"] + ["--:"] * (len(header) - 1), *rows])
+            yield from aligned([header, ["---"] + ["--:"] * (len(header) - 1), *rows])
             yield ""
     yield from (f"- {_MARKDOWN.escape(note)}" for note in _notes(summary, reference))
 
@@ -130,8 +130,21 @@ def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lay out a Markdown table so that it can be read as it is."""
+def escaped(text: str) -> str:
+    """Keep a name from being read as Markdown.
+
+    >>> print(escaped("a_b|c"))
+    a\\_b\\|c
+    """
+    return _MARKDOWN.escape(text)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lay out a Markdown table so that it can be read as it is.
+
+    Args:
+        rows: the cells; the header first, then one of dashes.
+    """
     widths = [max(map(len, column)) for column in zip(*rows)]
     for first, *rest in rows:
         fill = "-" if first == "---" else " "

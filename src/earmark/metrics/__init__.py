@@ -17,6 +17,8 @@ from earmark.metrics.localisation import (
     energy_share,
     ideal_ratio_mask,
     kept_share,
+    pointing,
+    roc_auc,
     si_sdr,
     si_sdr_improvement,
 )
@@ -34,6 +36,8 @@ __all__ = [
     "input_fidelity",
     "kept_share",
     "mask_mean",
+    "pointing",
+    "roc_auc",
     "score",
     "si_sdr",
     "si_sdr_improvement",

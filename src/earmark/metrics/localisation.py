@@ -130,6 +130,59 @@ def si_sdr_improvement(estimate: Tensor, mixture: Tensor, reference: Tensor) -> 
     return si_sdr(estimate, reference) - si_sdr(mixture, reference)
 
 
+def roc_auc(score: Tensor, owned: Tensor, counted: Tensor) -> Tensor:
+    """Return how well a mask's values tell the source's bins from the others (area under the ROC curve).
+
+    Args:
+        score: (batch, bins, frames), the mask.
+        owned: (batch, bins, frames), whether the source is the louder in each bin.
+        counted: (batch, bins, frames), which bins count at all.
+
+    Returns:
+        (batch,), in [0, 1]; 0.5 for a mask that is alike everywhere, NaN where all bins are on one side.
+
+    Source: the Mann–Whitney statistic, ties averaged.
+
+    >>> yes = torch.tensor([[[True, True, False, False]]])
+    >>> roc_auc(torch.tensor([[[0.9, 0.4, 0.4, 0.1]]]), yes, torch.ones_like(yes))
+    tensor([0.8750])
+    """
+    return torch.stack([_auc(*one) for one in zip(score, owned.bool(), counted.bool())])
+
+
+def _auc(score: Tensor, owned: Tensor, counted: Tensor) -> Tensor:
+    from scipy.stats import rankdata
+
+    values, yes = score[counted].cpu(), owned[counted].cpu()
+    of_yes, of_no = int(yes.sum()), int((~yes).sum())
+    ranks = torch.from_numpy(rankdata(values.numpy()))[yes].sum()
+    # Without a bin on either side this is 0 / 0, which is NaN, as it should be.
+    area = (ranks - of_yes * (of_yes + 1) / 2) / torch.tensor(float(of_yes * of_no))
+    return area.to(score)
+
+
+def pointing(mask: Tensor, owned: Tensor, counted: Tensor) -> Tensor:
+    """Tell whether the bin that a mask keeps most of is the source's; of bins that tie, the share that is.
+
+    Args:
+        mask: (batch, bins, frames).
+        owned: (batch, bins, frames), whether the source is the louder in each bin.
+        counted: (batch, bins, frames), which bins count at all.
+
+    Returns:
+        (batch,), in [0, 1].
+
+    Source: the pointing game of Zhang et al., Top-down Neural Attention by Excitation Backprop, 2018.
+
+    >>> yes = torch.tensor([[[True, False, False]]])
+    >>> pointing(torch.tensor([[[0.9, 0.9, 0.1]]]), yes, torch.ones_like(yes))
+    tensor([0.5000])
+    """
+    shown = mask.masked_fill(~counted.bool(), -torch.inf)
+    highest = (shown == shown.amax(dim=(1, 2), keepdim=True)).to(mask.dtype)
+    return (highest * owned).sum(dim=(1, 2)) / highest.sum(dim=(1, 2))
+
+
 def _power(stft: Tensor) -> Tensor:
     return stft.abs().square()
 

@@ -1,0 +1,1 @@
+"""A figure for each sanity check, drawn from its rows."""

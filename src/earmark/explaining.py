@@ -199,8 +199,9 @@ class Request:
         with torch.no_grad():
             whole = torch.cat([_stretched(mask, stft.shape[-1]) for mask in masks])
             masked = apply_mask(stft, whole, self.explainer.scale)
-            listenable = (spectrogram.inverse(masked, self.windows.length) * level).cpu()
-            scores = self._scores(stft, masked, heard, masks, target) if self.scores else [{} for _ in masks]
+            sound = spectrogram.inverse(masked, self.windows.length)
+            scores = self._scores(stft, sound, heard, masks, target) if self.scores else [{} for _ in masks]
+            listenable = (sound * level).cpu()
         return [
             Part(int(index), mask[0].cpu(), heard_part, figures)
             for index, mask, heard_part, figures in zip(target, masks, listenable, scores)
@@ -214,9 +215,11 @@ class Request:
         return mask if self.area is None else largest_bins(mask, self.area)
 
     def _scores(
-        self, stft: Tensor, masked: Tensor, heard: Heard, masks: Sequence[Tensor], target: Tensor
+        self, stft: Tensor, sound: Tensor, heard: Heard, masks: Sequence[Tensor], target: Tensor
     ) -> list[dict[str, float]]:
+        """Score what is heard of the masks: the sounds that they make, and the rest of the whole sounds."""
         classifier = self.classifier
+        masked = classifier.spectrogram(sound)
         inside = classifier.logits(classifier.features(masked))
         outside = classifier.logits(classifier.features(stft - masked))
         said = Said(classifier, heard.logits, inside, outside, target)
@@ -241,7 +244,8 @@ class Request:
             largest_bins(one[None, :, : mask.shape[-1]], float(mask.mean()))
             for one, mask in zip(drawn, masks)
         ]
-        kept = stft * torch.cat([_stretched(mask, stft.shape[-1]) for mask in hard])
+        masked = stft * torch.cat([_stretched(mask, stft.shape[-1]) for mask in hard])
+        kept = classifier.spectrogram(classifier.spectrogram.inverse(masked, self.windows.length))
         said = [
             classifier.probabilities(classifier.logits(classifier.features(part))).gather(1, target[:, None])
             for part in (kept, stft - kept)

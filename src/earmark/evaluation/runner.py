@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -175,6 +176,10 @@ def at_areas(mask: Tensor, areas: Sequence[float | None]) -> Iterator[tuple[floa
 def score_masks(explainer: Explainer, scene: Scene, mask: Tensor, protocol: Protocol = "corrected") -> Scores:
     """Score masks by what the classifier says with and without them.
 
+    A masked spectrum is that of no sound: its frames overlap and contradict one another. So what masks on the
+    STFT keep and leave is made a sound first, and heard by the classifier as a listener hears it. The
+    authors' program skips that.
+
     Args:
         explainer: whose masks they are, which says what they are laid on.
         scene: the sounds.
@@ -189,27 +194,34 @@ def score_masks(explainer: Explainer, scene: Scene, mask: Tensor, protocol: Prot
         comes to.
     """
     classifier, target = scene.classifier, scene.target
-    features = torch.cat([_seen(explainer, scene, part) for part in (mask, 1 - mask)])
-    logits_in, logits_out = classifier.logits(features).chunk(2)
+    parts = [_kept(explainer, scene, part, protocol) for part in (mask, 1 - mask)]
+    logits_in, logits_out = classifier.logits(torch.cat([part.features for part in parts])).chunk(2)
     said = Said(classifier, scene.heard.logits, logits_in, logits_out, target)
     scores = said.scores(mask, protocol)
     none = said.probability(scene.none.expand(len(target), -1))
     scores |= {"FF all": scores["p"] - none, "target": target}
-    return scores if explainer.domain == "features" else scores | _about_source(explainer, scene, mask)
+    listenable = parts[0].sound
+    return scores if listenable is None else scores | _about_source(scene, mask, listenable)
 
 
-def _seen(explainer: Explainer, scene: Scene, mask: Tensor) -> Tensor:
-    """Return what the classifier eats of what a mask keeps."""
+class _Kept(NamedTuple):
+    """What a mask keeps: what the classifier eats of it, and how it sounds, (batch, samples), if it does."""
+
+    features: Tensor
+    sound: Tensor | None
+
+
+def _kept(explainer: Explainer, scene: Scene, mask: Tensor, protocol: Protocol) -> _Kept:
     if explainer.domain == "features":
-        return mask_features(scene.heard.features, mask, scene.silence)
-    spectrum = scene.stft if scene.classifier.hears_phase else scene.magnitude
-    return scene.classifier.features(apply_mask(spectrum, mask, explainer.scale))
+        return _Kept(mask_features(scene.heard.features, mask, scene.silence), None)
+    classifier, samples = scene.classifier, scene.sounds.mixture.shape[1]
+    masked = apply_mask(scene.stft, mask, explainer.scale)
+    sound = classifier.spectrogram.inverse(masked, samples)
+    seen = masked if protocol == "paper" else classifier.spectrogram(sound)
+    return _Kept(classifier.features(seen), sound)
 
 
-def _about_source(explainer: Explainer, scene: Scene, mask: Tensor) -> Scores:
-    mixture = scene.sounds.mixture
-    kept = apply_mask(scene.stft, mask, explainer.scale)
-    listenable = scene.classifier.spectrogram.inverse(kept, mixture.shape[1])
+def _about_source(scene: Scene, mask: Tensor, listenable: Tensor) -> Scores:
     share, before = scene.about_mixture
     after = si_sdr(listenable, scene.sounds.source)
     return {

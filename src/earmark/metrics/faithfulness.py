@@ -15,7 +15,11 @@ Protocol = Literal["corrected", "paper"]
 """What a metric follows: its definition, or what the authors' code computed for the paper's tables."""
 
 
-def average_increase(logits: Tensor, logits_in: Tensor, target: Tensor) -> Tensor:
+RISE = 1e-4
+"""A rise of a probability by less is none where sounds are scored: 16 bits and transforms make as much."""
+
+
+def average_increase(logits: Tensor, logits_in: Tensor, target: Tensor, least: float = 0.0) -> Tensor:
     """Tell whether the class's probability is higher on the masked-in sound (AI, higher is better).
 
     An increase must show in the floating-point type of the logits, so a probability of 1 cannot increase.
@@ -24,6 +28,7 @@ def average_increase(logits: Tensor, logits_in: Tensor, target: Tensor) -> Tenso
         logits: (batch, classes), of the whole sound.
         logits_in: (batch, classes), of the masked-in sound.
         target: (batch,), class indices.
+        least: only what rises by more than this counts.
 
     Returns:
         (batch,), 0 or 100 %.
@@ -35,7 +40,7 @@ def average_increase(logits: Tensor, logits_in: Tensor, target: Tensor) -> Tenso
     >>> average_increase(logits, logits_in, torch.tensor([0, 0]))
     tensor([100.,   0.])
     """
-    return 100 * _rises(logits, logits_in, target).to(logits.dtype)
+    return 100 * _rises(logits, logits_in, target, least).to(logits.dtype)
 
 
 def average_drop(
@@ -69,13 +74,14 @@ def average_drop(
     return 100 * torch.expm1(log_ratio.clamp_max(0)).abs()
 
 
-def average_gain(logits: Tensor, logits_in: Tensor, target: Tensor) -> Tensor:
+def average_gain(logits: Tensor, logits_in: Tensor, target: Tensor, least: float = 0.0) -> Tensor:
     """Return how much of the missing probability the masked-in sound adds (AG, higher is better).
 
     Args:
         logits: (batch, classes), of the whole sound.
         logits_in: (batch, classes), of the masked-in sound.
         target: (batch,), class indices.
+        least: only what rises by more than this counts.
 
     Returns:
         (batch,), in [0, 100] % of 1 - p; 0 wherever `average_increase` is, so where p is 1.
@@ -89,7 +95,7 @@ def average_gain(logits: Tensor, logits_in: Tensor, target: Tensor) -> Tensor:
     """
     log_ratio = _log_rest(logits_in, target) - _log_rest(logits, target)
     gain = 100 * torch.expm1(log_ratio.clamp_max(0)).abs()
-    return torch.where(_rises(logits, logits_in, target), gain, 0)
+    return torch.where(_rises(logits, logits_in, target, least), gain, 0)
 
 
 def faithfulness(
@@ -149,8 +155,8 @@ def _probability(logits: Tensor, target: Tensor) -> Tensor:
     return _of(logits.softmax(1), target)
 
 
-def _rises(logits: Tensor, logits_in: Tensor, target: Tensor) -> Tensor:
-    return _probability(logits_in, target) > _probability(logits, target)
+def _rises(logits: Tensor, logits_in: Tensor, target: Tensor, least: float) -> Tensor:
+    return _probability(logits_in, target) - _probability(logits, target) > least
 
 
 def _log_rest(logits: Tensor, target: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from earmark.metrics.concision import complexity, mask_mean, sparseness
 from earmark.metrics.faithfulness import (
+    RISE,
     Protocol,
     average_drop,
     average_gain,
@@ -31,7 +32,8 @@ def score(
         logits_out: (batch, classes), of the masked-out sound.
         mask: (batch, bins, frames) in [0, 1].
         target: (batch,), class indices.
-        protocol: "corrected" follows the definitions, "paper" the authors' code, which differs in AD.
+        protocol: "corrected" follows the definitions, but for rises that rounding makes as well, see `RISE`;
+            "paper" the authors' code, which differs in AD.
 
     Returns:
         (batch,) each: AI, AD, AG in %; FF, a difference of probabilities; Fid-In, 0 or 1; SPS; COMP in
@@ -43,10 +45,11 @@ def score(
     >>> {name: round(value.item(), 2) for name, value in scores.items()}
     {'AI': 100.0, 'AD': 0.0, 'AG': 50.0, 'FF': 0.0, 'Fid-In': 1.0, 'SPS': 0.0, 'COMP': 1.39, 'MM': 1.0}
     """
+    least = RISE if protocol == "corrected" else 0.0
     return {
-        "AI": average_increase(logits, logits_in, target),
+        "AI": average_increase(logits, logits_in, target, least),
         "AD": average_drop(logits, logits_in, target, protocol),
-        "AG": average_gain(logits, logits_in, target),
+        "AG": average_gain(logits, logits_in, target, least),
         "FF": faithfulness(logits, logits_out, target),
         "Fid-In": input_fidelity(logits, logits_in),
         "SPS": sparseness(mask),

@@ -112,7 +112,7 @@ def score_heard(explainer: Explainer, scene: Scene, mask: Tensor) -> dict[str, T
     scored = score_masks(explainer, scene, mask)
     kept = classifier.spectrogram.inverse(apply_mask(scene.stft, mask, explainer.scale), samples)
     parts = torch.stack([kept, scene.sounds.mixture - kept], dim=1)
-    written = torch.cat(_through_wav(parts, classifier.spectrogram.sample_rate).unbind(1))
+    written = torch.cat(through_wav(parts, classifier.spectrogram.sample_rate).unbind(1))
     again = classifier.logits(classifier.features(classifier.spectrogram(written)))
     found = {name: scored[name] for name in BOUNDS}
     for start, logits in ((HEARD, again), (FILE, classifier(written))):
@@ -122,8 +122,13 @@ def score_heard(explainer: Explainer, scene: Scene, mask: Tensor) -> dict[str, T
     return found
 
 
-def _through_wav(parts: Tensor, rate: int) -> Tensor:
-    """Write (batch, 2, samples) as `Explanation.save` writes both parts of a sound, and read them back."""
+def through_wav(parts: Tensor, rate: int) -> Tensor:
+    """Write sounds as `Explanation.save` does, 16-bit WAV where that holds them, and read them back.
+
+    Args:
+        parts: (batch, parts, samples), those of one sound in the same format.
+        rate: sample rate in Hz.
+    """
     heard = torch.empty_like(parts)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "heard.wav"

@@ -15,8 +15,9 @@ from earmark.evaluation.protocol import Material, mixtures
 from earmark.evaluation.runner import mean_scores, score_sounds
 from earmark.explainers.base import Explainer, find
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
-from earmark.explainers.lmac.training import LmacRecipe, train_lmac
-from earmark.training.loop import Row
+from earmark.explainers.lmac.objective import ObjectiveConfig
+from earmark.explainers.lmac.training import LmacRecipe, Scenes, train_lmac
+from earmark.training.loop import LoopSettings, Row
 
 Report = Callable[[int, int, Row], None]
 
@@ -39,6 +40,21 @@ def small_cnn14(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Cnn14(config).to(like.device)
+
+
+def quick_recipe(epochs: int, seed: int = 0, device: str = "cpu") -> LmacRecipe:
+    """Return a recipe for a small L-MAC: eq. 2 alone, as guidance would tell it where sources are.
+
+    Args:
+        epochs: passes over the clips.
+        seed: of its first weights and the scenes.
+        device: as `LoopSettings` has it.
+    """
+    return LmacRecipe(
+        objective=ObjectiveConfig(mask_in=2.0, mask_out=1.0, out_loss="bounded", sparsity=4.0),
+        scenes=Scenes(clean=0.5, noise=0.0, other_class=0.0, passes=1),
+        loop=LoopSettings(epochs=epochs, learning_rate=2e-3, seed=seed, device=device),
+    )
 
 
 def clips_of(material: Material, own_level: bool = False) -> Clips:

@@ -163,7 +163,7 @@ def _solve(known: Tensor, unknown: Tensor, sweeps: int) -> Tensor:
 
 def _neighbours(values: Tensor) -> Tensor:
     """Sum the eight neighbours, direct ones by 1/6, diagonal ones by 1/12."""
-    # (1, 2, 1) both ways is that and 4 of the bin itself; sums of slices take a tenth of a convolution's time.
+    # (1, 2, 1) both ways is that and 4 of the bin itself; slices take a fifth of the time of a convolution.
     padded = F.pad(values, (1, 1, 1, 1))
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:] - 4 * values) / 12

@@ -24,6 +24,8 @@ class ObjectiveConfig(BaseModel):
         absent: of the energy that is kept for a class that is not there, see `kept_energy`.
         area_share: the share of clips whose mask is fitted to an area drawn for it, see `area_mask`.
         area_range: between which shares of the bins that area is drawn, log-uniformly.
+        heard: whether masked spectra go through their sound and back, ISTFT and STFT, as who listens hears
+            them; a masked spectrum is none of any sound. For masks on the STFT.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +37,7 @@ class ObjectiveConfig(BaseModel):
     absent: NonNegativeFloat = 0.0
     area_share: float = Field(0.0, ge=0, le=1)
     area_range: tuple[float, float] = (0.03, 0.6)
+    heard: bool = False
 
     @model_validator(mode="after")
     def _areas_are_shares(self) -> ObjectiveConfig:

@@ -153,12 +153,10 @@ class LmacStep(nn.Module):
         # An area that was asked for is no virtue of the mask.
         losses = {"area": (mask.mean(dim=(1, 2)) * (area == 0)).mean()}
         if self.objective.mask_in or self.objective.mask_out:
-            seen = (
-                stft.abs()
-                if self.domain == "stft" and not classifier.hears_phase
-                else self._seen(stft, heard)
-            )
-            losses |= self._faithfulness(seen, _fitted(logits, mask, area), target, there)
+            phaseless = self.domain == "stft" and not classifier.hears_phase and not self.objective.heard
+            seen = stft.abs() if phaseless else self._seen(stft, heard)
+            samples = source.shape[1]
+            losses |= self._faithfulness(seen, _fitted(logits, mask, area), target, there, samples)
         if self.guidance.kind != "none":
             losses["guide"] = self._guide(stft, clean, mask, heard, target, labels)
         if self.objective.absent:
@@ -173,12 +171,17 @@ class LmacStep(nn.Module):
         total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         return {"loss": total, **losses}
 
-    def _faithfulness(self, seen: Tensor, mask: Tensor, target: Tensor, there: Tensor) -> dict[str, Tensor]:
+    def _faithfulness(
+        self, seen: Tensor, mask: Tensor, target: Tensor, there: Tensor, samples: int
+    ) -> dict[str, Tensor]:
         """Return the losses of eq. 1, over the clips whose class is there."""
         classifier, _ = self._frozen
         both, masks = torch.cat([seen, seen]), torch.cat([mask, 1 - mask])
         if self.domain == "stft":
-            features = classifier.features(apply_mask(both, masks, self.scale))
+            masked = apply_mask(both, masks, self.scale)
+            if self.objective.heard:
+                masked = classifier.spectrogram(classifier.spectrogram.inverse(masked, samples))
+            features = classifier.features(masked)
         else:
             features = mask_features(both, masks, classifier.silence())
         logits_in, logits_out = classifier.logits(features).chunk(2)

@@ -140,11 +140,25 @@ def test_scores_are_the_metrics_of_two_more_passes(tiny: Model) -> None:
     classifier, mask = tiny.classifier, explanation.mask[None]
     stft = classifier.spectrogram(explanation.waveform[None] / explanation.waveform.abs().max())
     with torch.no_grad():
-        logits = [classifier.logits(classifier.features(stft * part)) for part in (1, mask, 1 - mask)]
+        heard = [
+            classifier.spectrogram(classifier.spectrogram.inverse(stft * part, len(explanation.waveform)))
+            for part in (1, mask, 1 - mask)
+        ]
+        logits = [classifier.logits(classifier.features(part)) for part in heard]
     for name, value in score(*logits, mask, torch.tensor([1])).items():
         assert explanation.scores[name] == pytest.approx(float(value), abs=1e-3)
     for name, part in zip(("probability", "probability_in", "probability_out"), logits, strict=True):
         assert explanation.scores[name] == pytest.approx(float(part.softmax(1)[0, 1]), abs=1e-5)
+
+
+def test_scores_are_those_of_what_is_heard(tiny: Model) -> None:
+    explanation = earmark.explain((make_sound(1.0), RATE), tiny, target="rain", area=0.1)
+    classifier, level = tiny.classifier, explanation.waveform.abs().max()
+    for name, sound in (("in", explanation.listenable), ("out", explanation.remainder)):
+        with torch.no_grad():
+            stft = classifier.spectrogram(sound[None] / level)
+            p = classifier.probabilities(classifier.logits(classifier.features(stft)))[0, 1]
+        assert explanation.scores[f"probability_{name}"] == pytest.approx(float(p), abs=1e-6)
 
 
 def test_no_scores_if_none_are_wanted(tiny: Model) -> None:

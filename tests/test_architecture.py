@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "classifiers": {"data", "features", "training"},
     "explainers": {"classifiers", "data", "features", "training"},
     "evaluation": EVALUATION,
-    "sanity": EVALUATION | {"evaluation"},
+    "sanity": EVALUATION | {"audio", "evaluation", "training"},
     "report": {"audio", "evaluation", "explanation", "features"},
     "study": {"audio", "evaluation", "explanation", "features"},
     "windowing": {"audio", "features"},

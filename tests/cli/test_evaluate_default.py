@@ -9,7 +9,7 @@ import pandas
 import pytest
 from typer.testing import CliRunner, Result
 
-from earmark.cli.evaluate import _CHOOSY
+from earmark.cli.choosing import _CHOOSY
 from earmark.cli.main import app
 from earmark.explainers import cam, guided
 from earmark.explainers.base import registered

@@ -157,10 +157,15 @@ def test_figures_by_hand(task, tmp_path: Path) -> None:
     sound = make_sounds("mixtures", made.material, [0]).mixture
     stft = made.classifier.spectrogram(sound)
     kept = stft.abs() >= stft.abs().flatten().topk(round(0.05 * stft.numel())).values[-1]
+    spectrogram, samples = made.classifier.spectrogram, sound.shape[1]
     with torch.no_grad():
         p, p_in, p_out = (
             made.classifier.logits(made.classifier.features(part)).softmax(1)[0]
-            for part in (stft, stft * kept, stft * ~kept)
+            for part in (
+                stft,
+                spectrogram(spectrogram.inverse(stft * kept, samples)),
+                spectrogram(spectrogram.inverse(stft * ~kept, samples)),
+            )
         )
     target = int(p.argmax())
     assert row["target"] == made.classifier.labels[target]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from earmark.metrics.faithfulness import (
+    RISE,
     average_drop,
     average_gain,
     average_increase,
@@ -159,3 +160,25 @@ def test_drop_is_right_where_p_underflows() -> None:
 def test_gain_never_exceeds_increase() -> None:
     logits, masked, target = draw(scale=10.0)
     assert (average_gain(logits, masked, target) <= average_increase(logits, masked, target)).all()
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.9, False), (1.1, True)])
+def test_what_rounding_raises_is_no_rise_where_that_is_asked_for(share: float, counts: bool) -> None:
+    # p = 1/2 rises by a share of RISE, and so by twice that share of what is missing.
+    pair = with_probability(0.5), with_probability(0.5 + share * RISE), TARGET
+    assert average_increase(*pair, least=RISE).item() == 100 * counts
+    gain = 100 * 2 * share * RISE
+    assert average_gain(*pair, least=RISE).item() == pytest.approx(gain * counts, rel=1e-6)
+    # By definition any rise counts.
+    assert average_increase(*pair).item() == 100
+    assert average_gain(*pair).item() == pytest.approx(gain, rel=1e-6)
+
+
+def test_no_least_rise_changes_what_rises_by_more() -> None:
+    logits, masked, _ = draw()
+    target = torch.arange(len(logits)) % CLASSES
+    p, p_in = (torch.tensor(naive_probabilities(each, target)) for each in (logits, masked))
+    for metric in (average_increase, average_gain):
+        expected = metric(logits, masked, target).where(p_in - p > 0.01, 0)
+        assert torch.equal(metric(logits, masked, target, least=0.01), expected)
+        assert not torch.equal(expected, metric(logits, masked, target))

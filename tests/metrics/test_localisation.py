@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from earmark.metrics.localisation import energy_share, ideal_ratio_mask, si_sdr, si_sdr_improvement
+from earmark.metrics.localisation import (
+    energy_share,
+    ideal_ratio_mask,
+    pointing,
+    roc_auc,
+    si_sdr,
+    si_sdr_improvement,
+)
 
 
 def spectra() -> tuple[Tensor, Tensor]:
@@ -119,3 +126,45 @@ def test_improvement_over_the_mixture() -> None:
     assert si_sdr_improvement(mixture, mixture, reference).tolist() == [0, 0, 0]
     # A tenth of the interferer: 20 dB, but for its small part along the reference.
     assert si_sdr_improvement(cleaner, mixture, reference).tolist() == pytest.approx([20] * 3, abs=0.3)
+
+
+def marked() -> tuple[Tensor, Tensor, Tensor]:
+    """Return masks with many ties, whose bins are the source's, and which bins count."""
+    generator = torch.Generator().manual_seed(3)
+    mask = torch.randint(0, 5, (3, 6, 5), generator=generator) / 4
+    owned, counted = (torch.rand(mask.shape, generator=generator) < share for share in (0.4, 0.7))
+    return mask, owned, counted
+
+
+def test_auc_is_how_often_a_bin_of_the_source_is_above_another() -> None:
+    mask, owned, counted = marked()
+    expected = []
+    for score, yes, here in zip(mask, owned, counted):
+        pairs = [(a, b) for a in score[yes & here].tolist() for b in score[~yes & here].tolist()]
+        expected.append(sum((a > b) + 0.5 * (a == b) for a, b in pairs) / len(pairs))
+    assert roc_auc(mask, owned.float(), counted).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_auc_of_an_oracle_of_its_opposite_and_of_nothing() -> None:
+    _, owned, counted = marked()
+    assert roc_auc(owned.float(), owned, counted).tolist() == [1, 1, 1]
+    assert roc_auc(1 - owned.float(), owned, counted).tolist() == [0, 0, 0]
+    assert roc_auc(torch.ones(owned.shape), owned, counted).tolist() == [0.5, 0.5, 0.5]
+    for one_sided in (torch.ones_like(owned), torch.zeros_like(owned)):
+        assert roc_auc(owned.float(), one_sided, counted).isnan().all()
+
+
+def test_auc_keeps_its_digits_for_whole_spectrograms() -> None:
+    owned = torch.arange(513 * 431).view(1, 513, 431) % 3 == 0
+    ramp = torch.arange(513 * 431, dtype=torch.float32).view(1, 513, 431)
+    assert roc_auc(ramp, owned, torch.ones_like(owned)).item() == pytest.approx(0.5, abs=1e-4)
+
+
+def test_pointing_asks_the_highest_bins_that_count() -> None:
+    mask, owned, counted = marked()
+    expected = []
+    for score, yes, here in zip(mask, owned, counted):
+        highest = (score == score[here].max()) & here
+        expected.append((highest & yes).sum() / highest.sum())
+    torch.testing.assert_close(pointing(mask, owned.float(), counted), torch.stack(expected))
+    assert 0 < sum(expected) < 3

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from earmark.metrics import score
-from earmark.metrics.faithfulness import Protocol, average_drop
+from earmark.metrics.faithfulness import RISE, Protocol, average_drop
 
 CLIPS, CLASSES = 6, 50
 RANGES = {
@@ -46,6 +46,17 @@ def test_protocols_differ_in_average_drop_only() -> None:
     corrected, paper = score(*draw()), score(*draw(), protocol="paper")
     assert [name for name in RANGES if not corrected[name].equal(paper[name])] == ["AD"]
     assert paper["AD"].equal(average_drop(logits, logits_in, target, "paper"))
+
+
+def test_a_rise_that_rounding_makes_counts_by_the_authors_program_alone() -> None:
+    mask, target = torch.ones(1, 2, 2), torch.tensor([0])
+    whole = torch.zeros(1, 2)
+    kept = torch.tensor([[0.5 + RISE / 2, 0.5 - RISE / 2]]).log()
+    corrected = score(whole, kept, whole, mask, target)
+    paper = score(whole, kept, whole, mask, target, "paper")
+    assert (corrected["AI"].item(), corrected["AG"].item()) == (0, 0)
+    assert paper["AI"].item() == 100
+    assert paper["AG"].item() == pytest.approx(100 * RISE, rel=1e-2)
 
 
 def test_clips_do_not_touch_each_other() -> None:

@@ -182,7 +182,8 @@ class Leakage(Check):
     def _agreement(self, rows: DataFrame, method: str) -> Verdict:
         clean = by_sound(rows, "", "agreement", variant="clean")
         less = interval(100 * (clean - by_sound(rows, method, "agreement", variant="soft")).dropna())
-        variants = [name for name in dict.fromkeys(rows["variant"]) if name not in ("", "clean")]
+        own = rows[(rows["method"] == method) & (rows["figure"] == "agreement")]
+        variants = list(dict.fromkeys(own["variant"]))
         figures = [
             f"{100 * by_sound(rows, method, 'agreement', variant=name).mean():.0f} % ({name})"
             for name in variants

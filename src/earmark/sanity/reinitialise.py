@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from earmark.classifiers.base import AudioClassifier
 
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _PAPER = (nn.modules.conv._ConvNd, nn.Linear)
 
 
@@ -41,7 +41,7 @@ def layers_of(classifier: AudioClassifier, stft: Tensor) -> list[Layer]:
     }
     used: list[str] = []
     hooks = [
-        module.register_forward_hook(lambda one, *_, name=name: used.append(name))
+        module.register_forward_pre_hook(lambda one, *_, name=name: used.append(name))
         for module, name in names.items()
     ]
     try:
@@ -88,6 +88,9 @@ def _draw(module: nn.Module) -> None:
     reset = getattr(module, "reset_parameters", None)
     if callable(reset) and not list(module.children()):
         reset()
+        if isinstance(module, _PAPER):
+            # torch's own first weights let what passes ten layers die away; He's keep its size.
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         return
     # Nobody says how such weights begin: the same ones in another order are as random.
     for parameter in module.parameters(recurse=False):

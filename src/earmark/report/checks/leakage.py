@@ -33,8 +33,12 @@ def draw(rows: DataFrame, folder: Path) -> Figure:
         places = [place + number * height - 0.4 + height / 2 for place in range(len(methods))]
         right.barh(places, mean.to_numpy(), height=height, color=colour, label=variant)
     right.set_yticks(range(len(methods)), methods)
+    right.set_ylim(-0.6, len(methods) - 0.4)
     clean = agreement[agreement["variant"] == "clean"]["value"].mean()
     right.axvline(clean, color="grey", linestyle=":")
     right.set_xlabel("another classifier agrees, %  (dotted: on the whole sound)", fontsize=8)
-    right.legend(fontsize=8, frameon=False)
+    for axes in (left, right):
+        axes.invert_yaxis()
+    if variants:
+        figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     return figure

@@ -31,15 +31,18 @@ def draw(rows: DataFrame, folder: Path) -> Figure:
             look = {"cmap": "magma"} if number == 0 else {"cmap": "viridis", "vmin": 0, "vmax": 1}
             scale = 1.0 if number == 0 else max(float(picture.max()), 1e-6)
             axes.imshow(picture.astype(np.float32) / scale, origin="lower", aspect="auto", **look)
-            if panels is grid[0]:
+            if axes is grid[0, number]:
                 axes.set_title(_title(str(strip["names"][number])), fontsize=7)
         panels[0].set_ylabel(method, fontsize=8)
     for axes in grid.flat:
         axes.set_xticks([])
         axes.set_yticks([])
+    figure.supxlabel(
+        "time to the right, frequency upwards; the network's weights random down to …", fontsize=8
+    )
     return figure
 
 
 def _title(name: str) -> str:
     depth, _, layer = name.partition(" ")
-    return f"{int(depth)} random\n… {layer}" if depth.isdigit() else name
+    return f"{int(depth)} random,\n{layer}" if depth.isdigit() else name

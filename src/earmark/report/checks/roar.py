@@ -20,9 +20,11 @@ def draw(rows: DataFrame, folder: Path) -> Figure:
     nothing = points[points["method"] == ""]
     for method, style in looks([name for name in dict.fromkeys(points["method"]) if name]).items():
         own = points[points["method"] == method]
-        by_share = _with(nothing, own).groupby("share")["value"]
+        of_seeds = _with(nothing, own).groupby(["share", "seed"])["value"].mean()
+        by_share = of_seeds.groupby("share")
         mean = by_share.mean()
-        spread = [mean - by_share.min(), by_share.max() - mean]
+        # By rounding, the mean of equal figures may lie beside them.
+        spread = [(mean - by_share.min()).clip(lower=0), (by_share.max() - mean).clip(lower=0)]
         axes.errorbar(mean.index, mean.to_numpy(), yerr=spread, label=method, capsize=2, **style)
     axes.set_xlabel("bins removed, %")
     axes.set_ylabel("accuracy when retrained, %")

@@ -2,9 +2,9 @@
 
     EARMARK_DATA=DIR python tools/make_esc10.py [--work runs/esc10]
 
-DIR holds ``esc10/`` in ESC-50's layout and ``ambient/`` in WHAM!'s. It takes about an hour and three quarters on two
-cores; a stopped run goes on where it was. The classifier is rounded to half precision, as it is shipped,
-before the decoder learns to explain it.
+DIR holds ``esc10/`` in ESC-50's layout and ``ambient/`` in WHAM!'s. It takes almost two hours on two cores;
+a stopped run goes on where it was. The classifier is rounded to half precision, as it is shipped, before the
+decoder learns to explain it.
 """
 
 from __future__ import annotations

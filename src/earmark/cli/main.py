@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from earmark import __version__
+from earmark.cli.audit import EXAMPLES as AUDIT_EXAMPLES
+from earmark.cli.audit import audit
 from earmark.cli.evaluate import EXAMPLES as EVALUATE_EXAMPLES
 from earmark.cli.evaluate import evaluate
 from earmark.cli.explain import EXAMPLES, explain
@@ -56,6 +58,7 @@ app.add_typer(import_, name="import")
 app.command(no_args_is_help=True, epilog=EVALUATE_EXAMPLES)(evaluate)
 app.command(no_args_is_help=True, epilog=TABLES_EXAMPLES)(tables)
 app.command(no_args_is_help=True, epilog=SANITY_EXAMPLES)(sanity)
+app.command(no_args_is_help=True, epilog=AUDIT_EXAMPLES)(audit)
 app.command()(methods)
 app.command()(models)
 app.command(no_args_is_help=True, epilog=INFO_EXAMPLES)(info)

@@ -169,8 +169,11 @@ def _materials(
 
     folds = recipe.folds
     if folds is None and recipe.train_folds:
-        there = {clip.fold for clip in read_clips(data) if clip.fold is not None}
-        folds = tuple(sorted(there - set(recipe.train_folds)))
+        there, trained = (
+            {clip.fold for clip in read_clips(data, some) if clip.fold is not None}
+            for some in (None, recipe.train_folds)
+        )
+        folds = tuple(sorted(there - trained))
         if not folds:
             given = f"all folds of {data} are train_folds"
             raise DataError(given, "a fold to explain that nothing was trained on", "leave one out")

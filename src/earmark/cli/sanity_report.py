@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TABLES = "sanity.md"
 _MARKS = {True: "stands", False: "FAILS", None: "cannot tell"}
-_DPI = 90
+_DPI = 70
 
 
 def tell(checks: Sequence[Check], rows: DataFrame) -> int:

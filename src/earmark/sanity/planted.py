@@ -294,7 +294,7 @@ def _verdict(check: str, rows: DataFrame, method: str) -> Verdict:
 
 
 def loudest_piece(waveform: Tensor, length: int) -> Tensor:
-    """Return the piece with the most energy of each of (batch, samples), (batch, length) or as long as they are.
+    """Return the loudest piece of each of (batch, samples), (batch, length) or as long as they are.
 
     >>> loudest_piece(torch.tensor([[0.0, 0.0, 3.0, -3.0]]), 2)
     tensor([[ 3., -3.]])

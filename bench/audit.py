@@ -9,8 +9,8 @@ above 8 kHz, out of the 4 kHz that are heard here.
     python bench/audit.py --data ESC10 --seeds 0-19 [--work runs/audit]
 
 Seeds below 100 are for choosing thresholds, those from 100 on for reporting. A trial is a training and an
-audit on one core; a stopped run goes on with its trainings. Explanations are by a cheap method (saliency), as an
-L-MAC for each network would take hours.
+audit on one core; a stopped run goes on with its trainings. Explanations are by a cheap method (saliency), as
+an L-MAC for each network would take hours.
 """
 
 from __future__ import annotations

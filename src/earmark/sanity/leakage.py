@@ -58,9 +58,11 @@ class LeakageSettings(BaseModel):
 class Leakage(Check):
     """Two questions to masks: can the class be read from them alone, and does another classifier agree?
 
-    Masks of real evidence tell something of the class, as the ideal ratio mask of its sound does; more than
-    that is spelled by whoever made the mask. And a mask that only persuades the classifier that it was made
-    for does not persuade one that was trained by itself. Both are asked on clips that nothing was trained on.
+    Masks of real evidence tell something of the class, as the ideal ratio mask of its sound does. More
+    than that is spelled by whoever made the mask, or is evidence that all sounds of the class share,
+    which no one can tell apart from outside: a failure says that a mask alone is no proof. And a mask
+    that only persuades the classifier that it was made for does not persuade one that was trained by
+    itself. Both are asked on clips that nothing was trained on.
     """
 
     summary = "does the mask spell the class, and does another classifier hear it in what is kept"

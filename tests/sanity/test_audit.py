@@ -10,7 +10,7 @@ from torch import Tensor
 
 from earmark.evaluation.protocol import Material
 from earmark.explainers.base import find
-from earmark.sanity.audit import Audit, audit, kept_sounds
+from earmark.sanity.audit import Audit, Hall, audit, kept_sounds
 from earmark.sanity.cues import Hum, low_pass
 from earmark.sanity.suspects import BandEdge, ClipEnd, ClipStart, Silence
 from earmark.sanity.suspects import Hum as HumSuspect
@@ -185,3 +185,14 @@ def test_what_is_kept_has_the_level_of_the_clip() -> None:
     kept = kept_sounds(explainer, quiet, finding)
     places = [quiet.names.index(name) for name in finding.clips]
     torch.testing.assert_close(kept, quiet.waveform[places], atol=1e-5, rtol=0)
+
+
+def test_the_clips_that_depend_most_come_first() -> None:
+    sounds = low_and_high(shortcut=True)
+    network = Cue().eval()
+    explainer = find("saliency")(network)
+    finding = audit(network, explainer, sounds).findings[0]
+    looked = next(iter(Hall(network, explainer, sounds, 16, 0).look((HumSuspect(),), lambda *_: None)))
+    falls = {sounds.names[clip]: fall for clip, fall in zip(looked.own.tolist(), looked.falls.tolist())}
+    assert len(set(falls.values())) == len(falls)
+    assert list(finding.clips) == sorted(falls, key=lambda name: -falls[name])[:5]

@@ -27,8 +27,8 @@ _STARTS: dict[Level, str] = {
 class Trust(NamedTuple):
     """What can be said for an explanation.
 
-    An explanation stays if the kept part alone gets the same decision, and goes if the class loses at least
-    half of its probability without it.
+    An explanation stays if the kept part alone gets the same decision, and goes if without it the class keeps
+    at most 60 % of its probability: of two classes, one that is sure can fall to 50 % only.
 
     Args:
         level: "well" if it stays and goes, and is clearly better than as many random bins and than the

@@ -143,10 +143,12 @@ def probability(scene: Scene, stft: Tensor) -> Tensor:
 def test_scores_are_those_of_the_listenable_sound(scale: MaskScale) -> None:
     scene, mask, scores = scores_of_combs("corrected", scale)
     spectrogram, samples = scene.classifier.spectrogram, scene.sounds.mixture.shape[1]
-    for name, part in (("p_in", mask), ("p_out", 1 - mask)):
-        spectrum = apply_mask(scene.stft, part, scale)
-        listenable = spectrogram.inverse(spectrum, samples)
-        heard = probability(scene, spectrogram(listenable))
+    kept = apply_mask(scene.stft, mask, scale)
+    listenable = spectrogram.inverse(kept, samples)
+    remainder = scene.sounds.mixture - listenable  # as it is written, whatever a mask multiplies
+    parts = {"p_in": (kept, listenable), "p_out": (scene.stft - kept, remainder)}
+    for name, (spectrum, sound) in parts.items():
+        heard = probability(scene, spectrogram(sound))
         torch.testing.assert_close(scores[name], heard)
         # Else the test could not tell: the masked spectrum itself gets something else.
         assert (probability(scene, spectrum) - heard).abs().max() > 0.01

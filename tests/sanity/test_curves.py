@@ -173,7 +173,7 @@ def test_methods_are_compared_with_the_controls_there_are(controls: tuple[str, .
 
 
 def test_wrong_areas_and_fills_are_refused() -> None:
-    with pytest.raises(ValueError, match="areas are rising"):
+    with pytest.raises(ValueError, match="shares of the bins rise"):
         CurvesSettings(areas=(0.5, 0.2))
     with pytest.raises(ValueError, match="zeros, mean, noise, blurred"):
         CurvesSettings(fills=("silence",))

@@ -17,7 +17,9 @@ from earmark.sanity.mixtures import (
     ORACLE,
     MixturesCheck,
     MixturesSettings,
+    _gain,
     decided_side,
+    masks_of,
     mixed_scenes,
     score_places,
 )
@@ -118,3 +120,17 @@ def test_bins_that_nobody_hears_do_not_count() -> None:
     before, after = (score_places(scene, one, side) for one in (mask, mask.masked_fill(faint, 2.0)))
     for name in ("IRM-AUC", "pointing"):
         torch.testing.assert_close(before[name], after[name])
+
+
+def test_of_binary_choices_the_oracles_brings_most(rows: pd.DataFrame) -> None:
+    binary = rows[(rows["variant"] == "0.2")].groupby(["figure", "method"])["value"].mean()
+    for figure in ("share", "SI-SDRi"):
+        assert binary[figure].drop("own").idxmax() == ORACLE, figure
+
+
+def test_the_oracles_order_is_by_energy_and_not_by_ratio() -> None:
+    on = make_bench()
+    (scene,) = mixed_scenes(on, 6.0)
+    side = decided_side(on, scene)
+    gain = scene.source.abs().square() - scene.interferer.abs().square()
+    torch.testing.assert_close(_gain(scene, masks_of(None, scene, side)), gain)

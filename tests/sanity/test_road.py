@@ -130,5 +130,5 @@ def test_missing_random_bins_or_figures_leave_the_verdict_open() -> None:
 
 @pytest.mark.parametrize("shares", [(), (0.4, 0.2), (0.2, 0.2), (0.0, 0.5), (0.5, 1.0)])
 def test_shares_that_do_not_rise_between_0_and_1_are_refused(shares: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="shares rise"):
+    with pytest.raises(ValueError, match="shares of the bins rise"):
         RoadSettings(shares=shares)

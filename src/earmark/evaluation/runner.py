@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -194,31 +193,31 @@ def score_masks(explainer: Explainer, scene: Scene, mask: Tensor, protocol: Prot
         comes to.
     """
     classifier, target = scene.classifier, scene.target
-    parts = [_kept(explainer, scene, part, protocol) for part in (mask, 1 - mask)]
-    logits_in, logits_out = classifier.logits(torch.cat([part.features for part in parts])).chunk(2)
+    features, listenable = _parts(explainer, scene, mask, protocol)
+    logits_in, logits_out = classifier.logits(torch.cat(features)).chunk(2)
     said = Said(classifier, scene.heard.logits, logits_in, logits_out, target)
     scores = said.scores(mask, protocol)
     none = said.probability(scene.none.expand(len(target), -1))
     scores |= {"FF all": scores["p"] - none, "target": target}
-    listenable = parts[0].sound
     return scores if listenable is None else scores | _about_source(scene, mask, listenable)
 
 
-class _Kept(NamedTuple):
-    """What a mask keeps: what the classifier eats of it, and how it sounds, (batch, samples), if it does."""
-
-    features: Tensor
-    sound: Tensor | None
-
-
-def _kept(explainer: Explainer, scene: Scene, mask: Tensor, protocol: Protocol) -> _Kept:
+def _parts(
+    explainer: Explainer, scene: Scene, mask: Tensor, protocol: Protocol
+) -> tuple[list[Tensor], Tensor | None]:
+    """Return what the classifier eats of what a mask keeps and of the rest, and how the former sounds."""
     if explainer.domain == "features":
-        return _Kept(mask_features(scene.heard.features, mask, scene.silence), None)
-    classifier, samples = scene.classifier, scene.sounds.mixture.shape[1]
+        silence = scene.silence
+        return [mask_features(scene.heard.features, part, silence) for part in (mask, 1 - mask)], None
+    classifier, mixture = scene.classifier, scene.sounds.mixture
     masked = apply_mask(scene.stft, mask, explainer.scale)
-    sound = classifier.spectrogram.inverse(masked, samples)
-    seen = masked if protocol == "paper" else classifier.spectrogram(sound)
-    return _Kept(classifier.features(seen), sound)
+    sound = classifier.spectrogram.inverse(masked, mixture.shape[1])
+    if protocol == "paper":
+        seen = [masked, apply_mask(scene.stft, 1 - mask, explainer.scale)]
+    else:
+        # The rest is what is written as such: the sound without what is kept, whatever a mask multiplies.
+        seen = [classifier.spectrogram(part) for part in (sound, mixture - sound)]
+    return [classifier.features(part) for part in seen], sound
 
 
 def _about_source(scene: Scene, mask: Tensor, listenable: Tensor) -> Scores:

@@ -115,6 +115,17 @@ class Bench:
         self.tell("class means")
         learn_class_means(Task(self.classifier, both, self.train, {}))
 
+    @property
+    def training(self) -> Material:
+        """The clips to train on.
+
+        Raises:
+            RecipeError: there are none.
+        """
+        if self.train is None:
+            raise RecipeError("a check trains networks", "clips to train on", "pass --train-folds")
+        return self.train
+
     @cached_property
     def audible(self) -> tuple[int, ...]:
         """The clips that are explained and not silent."""

@@ -16,6 +16,7 @@ from earmark.evaluation.runner import Scene
 from earmark.features.masking import binary_masks
 from earmark.sanity.base import Bench, Check, Row, Step, Verdict, register
 from earmark.sanity.fills import FILLS
+from earmark.sanity.shares import Shares
 from earmark.sanity.statistics import by_sound, interval, means, methods_of
 
 DELETION, INSERTION = "deletion", "insertion"
@@ -36,16 +37,9 @@ class CurvesSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    areas: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+    areas: Shares = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
     fills: tuple[str, ...] = tuple(FILLS)
     condition: str = "mixtures"
-
-    @field_validator("areas")
-    @classmethod
-    def _rising(cls, areas: tuple[float, ...]) -> tuple[float, ...]:
-        if not areas or list(areas) != sorted(set(areas)) or not 0 < areas[0] <= areas[-1] < 1:
-            raise ValueError("areas are rising shares between 0 and 1")
-        return areas
 
     @field_validator("fills")
     @classmethod

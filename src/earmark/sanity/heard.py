@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from pandas import DataFrame
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from earmark import audio
@@ -17,6 +17,7 @@ from earmark.evaluation.runner import Said, Scene, at_areas, score_masks
 from earmark.explainers.base import Explainer
 from earmark.features.masking import apply_mask
 from earmark.sanity.base import Bench, Check, Row, Step, Verdict, register
+from earmark.sanity.shares import Shares
 from earmark.sanity.statistics import means, methods_of
 
 BOUNDS = {"AI": 2.0, "AD": 2.0, "AG": 2.0, "FF": 0.02, "Fid-In": 0.02}
@@ -37,7 +38,7 @@ class HeardSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     condition: str = "mixtures"
-    areas: tuple[float, ...] = Field((0.05, 0.2))
+    areas: Shares = (0.05, 0.2)
 
 
 @register("heard")

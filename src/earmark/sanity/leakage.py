@@ -12,8 +12,6 @@ from torch import Tensor
 
 from earmark.classifiers.cnn14 import Cnn14
 from earmark.classifiers.training import Augmentation, ClassifierRecipe, Clips, train_classifier
-from earmark.errors import RecipeError
-from earmark.evaluation.protocol import Material
 from earmark.evaluation.runner import at_areas
 from earmark.features.masking import apply_mask
 from earmark.sanity.base import Bench, Check, Row, Step, Verdict, register
@@ -21,6 +19,7 @@ from earmark.sanity.heard import through_wav
 from earmark.sanity.mask_reader import read, shrink
 from earmark.sanity.mixtures import ORACLE, decided_side, masks_of, mixed_scenes
 from earmark.sanity.retraining import clips_of, small_cnn14
+from earmark.sanity.shares import Shares
 from earmark.sanity.statistics import by_sound, compare, interval, means, methods_of
 from earmark.training.loop import LoopSettings
 
@@ -49,7 +48,7 @@ class LeakageSettings(BaseModel):
 
     snr_db: float = 3.0
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
-    areas: tuple[float, ...] = (0.05, 0.2)
+    areas: Shares = (0.05, 0.2)
     width: float = Field(1 / 8, gt=0)
     epochs: PositiveInt = 25
 
@@ -84,7 +83,7 @@ class Leakage(Check):
         return self._ask(bench, step.method) if step.method else self._clean(bench)
 
     def _read(self, bench: Bench, method: str) -> Iterator[Row]:
-        train, classes = _train_of(bench), len(bench.classifier.labels)
+        train, classes = bench.training, len(bench.classifier.labels)
         bench.tell("masks to train on")
         known, labels, _ = self._masks(replace(bench, material=train), method)
         bench.tell("masks to read")
@@ -140,7 +139,7 @@ class Leakage(Check):
         """Train the other classifier, or take it up; clips to test on have no part in it."""
         settings, seed = self.settings, bench.seed + 1
         judge = small_cnn14(bench.classifier, bench.classifier.labels, settings.width, seed=seed)
-        clips = clips_of(_train_of(bench))
+        clips = clips_of(bench.training)
         recipe = ClassifierRecipe(
             augmentation=Augmentation(mixup=0.3, noise=0.3, bands=1),
             loop=LoopSettings(
@@ -195,9 +194,3 @@ class Leakage(Check):
             f" {100 * clean.mean():.0f} % of the whole sounds"
         )
         return Verdict(self.name, method, less.mean <= _NEAR if less.mean == less.mean else None, said)
-
-
-def _train_of(bench: Bench) -> Material:
-    if bench.train is None:
-        raise RecipeError("leakage trains networks", "clips to train on", "pass --train-folds")
-    return bench.train

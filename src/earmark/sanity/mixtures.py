@@ -67,7 +67,8 @@ class MixturesCheck(Check):
                 side = decided_side(bench, scene)
                 mask = masks_of(explainer, scene, side)
                 scores = score_places(scene, mask, side, explainer)
-                binary = score_places(scene, largest_bins(mask, self.settings.area), side, explainer)
+                order = mask if explainer else _gain(scene, mask)
+                binary = score_places(scene, largest_bins(order, self.settings.area), side, explainer)
                 yield from _rows(bench, scene, scores, side, _SOFT, f"{snr_db:g}")
                 area = f"{self.settings.area:g}"
                 for_area = {name: binary[name] for name in ("share", "SI-SDRi")}
@@ -129,6 +130,14 @@ def masks_of(explainer: Explainer | None, scene: Scene, side: Tensor) -> Tensor:
     parts = (scene.source, scene.interferer)
     wanted, other = (torch.where(is_source, one, two) for one, two in (parts, parts[::-1]))
     return ideal_ratio_mask(wanted, other)
+
+
+def _gain(scene: Scene, ratio: Tensor) -> Tensor:
+    """Return how much more energy each bin brings of the wanted part than of the other: an ideal order.
+
+    Ideal ratios themselves put faint bins first, which belong to one part alone.
+    """
+    return (2 * ratio - 1) * (scene.source.abs().square() + scene.interferer.abs().square())
 
 
 def score_places(

@@ -15,7 +15,6 @@ from earmark.classifiers.augment import time_shift
 from earmark.classifiers.cnn14 import Cnn14
 from earmark.classifiers.training import Clips
 from earmark.errors import RecipeError
-from earmark.evaluation.protocol import Material
 from earmark.explainers.base import Explainer
 from earmark.explainers.lmac.explainer import Lmac
 from earmark.features.level import peak_normalise, peak_of
@@ -196,7 +195,7 @@ class PlantedCheck(Check):
         return Planted(*(part.to(classifier.device) for part in sounds))
 
     def _backgrounds(self, bench: Bench) -> Tensor:
-        train = _train_of(bench)
+        train = bench.training
         heard = train.audible.nonzero()[:, 0]
         chosen = torch.linspace(0, len(heard) - 1, min(self.settings.backgrounds, len(heard))).round().long()
         return self._pieces(bench, train.waveform[heard[chosen]])
@@ -244,7 +243,9 @@ class PlantedCheck(Check):
         sounds = self._plant(bench, name, self._backgrounds(bench), bench.seed + 1)
         waveform = peak_normalise(torch.cat([sounds.absent, sounds.present])).cpu()
         clips = Clips(waveform, torch.arange(2).repeat_interleave(len(waveform) // 2))
-        recipe = quick_recipe(self.settings.decoder_epochs, bench.seed, bench.classifier.device.type)
+        device, epochs = bench.classifier.device.type, self.settings.decoder_epochs
+        loop = LoopSettings(epochs=epochs, learning_rate=2e-3, seed=bench.seed, device=device)
+        recipe = quick_recipe(loop)
         return trained_lmac(
             self._network(bench, name),
             clips,
@@ -326,12 +327,6 @@ def _of_learned(rows: DataFrame) -> DataFrame:
 def _areas(where: Tensor) -> Tensor:
     """Return the share of the bins that is a cue's, (batch,), never 0."""
     return where.mean((1, 2)).clamp_min(1 / where[0].numel())
-
-
-def _train_of(bench: Bench) -> Material:
-    if bench.train is None:
-        raise RecipeError("planted trains networks", "clips to train on", "pass --train-folds")
-    return bench.train
 
 
 def _folder(bench: Bench, name: str) -> Path:

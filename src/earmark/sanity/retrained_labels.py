@@ -12,16 +12,14 @@ from torch import Tensor
 
 from earmark.classifiers.cnn14 import Cnn14
 from earmark.classifiers.training import Augmentation, ClassifierRecipe, Clips, evaluate, train_classifier
-from earmark.errors import RecipeError
-from earmark.evaluation.protocol import Material, make_sounds
+from earmark.evaluation.protocol import make_sounds
 from earmark.evaluation.runner import hear_sounds
 from earmark.explainers.base import Explainer
 from earmark.explainers.lmac.explainer import Lmac
 from earmark.explainers.lmac.objective import ObjectiveConfig
-from earmark.explainers.lmac.training import LmacRecipe, Scenes
 from earmark.features.level import peak_normalise
 from earmark.sanity.base import Bench, Check, Row, Step, Verdict, register
-from earmark.sanity.retraining import clips_of, fresh, small_cnn14, trained_lmac
+from earmark.sanity.retraining import clips_of, fresh, quick_recipe, small_cnn14, trained_lmac
 from earmark.sanity.similarity import rank_correlation, structural_similarity
 from earmark.sanity.statistics import by_sound, interval, means, methods_of
 from earmark.training.loop import LoopSettings
@@ -140,17 +138,14 @@ class RetrainedLabels(Check):
     def _lmac(self, bench: Bench, name: str) -> Lmac:
         """Train a network's decoder, or take it up."""
         settings = self.settings
-        recipe = LmacRecipe(
-            objective=settings.objective,
-            scenes=Scenes(clean=0.5, noise=0, other_class=0, passes=1),
-            loop=LoopSettings(
-                epochs=settings.decoder_epochs,
-                batch_size=settings.batch_size,
-                learning_rate=settings.decoder_rate,
-                seed=bench.seed + _SEEDS[name],
-                device=bench.classifier.device.type,
-            ),
+        loop = LoopSettings(
+            epochs=settings.decoder_epochs,
+            batch_size=settings.batch_size,
+            learning_rate=settings.decoder_rate,
+            seed=bench.seed + _SEEDS[name],
+            device=bench.classifier.device.type,
         )
+        recipe = quick_recipe(loop, settings.objective)
         clips, folder = _clips(bench, name), _folder(bench, name) / "decoder"
         report = _telling(bench, f"{_DECODER}{name}")
         return trained_lmac(self._network(bench, name), clips, clips, recipe, folder, report)
@@ -200,7 +195,7 @@ def _accuracies(rows: DataFrame) -> dict[str, float]:
 
 def _clips(bench: Bench, name: str) -> Clips:
     """Return the clips to train on, at the level that a CNN14 hears, with the labels of a network."""
-    clips = clips_of(_train_of(bench))
+    clips = clips_of(bench.training)
     order = torch.arange(len(clips.labels))
     if name == SHUFFLED:
         order = torch.randperm(len(order), generator=torch.Generator().manual_seed(bench.seed))
@@ -209,7 +204,7 @@ def _clips(bench: Bench, name: str) -> Clips:
 
 def _masks(bench: Bench, explainer: Explainer) -> tuple[list[str], Tensor]:
     """Explain as many clips to train on as the bench explains; return their names and masks."""
-    train, network = _train_of(bench), explainer.classifier
+    train, network = bench.training, explainer.classifier
     heard = train.audible.nonzero()[:, 0]
     chosen = torch.linspace(0, len(heard) - 1, min(len(bench.clips), len(heard))).round().long()
     masks = []
@@ -219,12 +214,6 @@ def _masks(bench: Bench, explainer: Explainer) -> tuple[list[str], Tensor]:
         mask = explainer.masks(scene.stft, scene.target, scene.heard).detach()
         masks.append(mask.nan_to_num(0.0))  # where nothing is explained there is no order either
     return [train.names[index] for index in heard[chosen].tolist()], torch.cat(masks)
-
-
-def _train_of(bench: Bench) -> Material:
-    if bench.train is None:
-        raise RecipeError("retrained-labels trains networks", "clips to train on", "pass --train-folds")
-    return bench.train
 
 
 def _folder(bench: Bench, name: str) -> Path:

@@ -42,19 +42,18 @@ def small_cnn14(
         return Cnn14(config).to(like.device)
 
 
-def quick_recipe(epochs: int, seed: int = 0, device: str = "cpu") -> LmacRecipe:
+_PLAIN = ObjectiveConfig(mask_in=2.0, mask_out=1.0, out_loss="bounded", sparsity=4.0)
+
+
+def quick_recipe(loop: LoopSettings, objective: ObjectiveConfig = _PLAIN) -> LmacRecipe:
     """Return a recipe for a small L-MAC: eq. 2 alone, as guidance would tell it where sources are.
 
     Args:
-        epochs: passes over the clips.
-        seed: of its first weights and the scenes.
-        device: as `LoopSettings` has it.
+        loop: epochs, rate, seed, device.
+        objective: the weights of eq. 2.
     """
-    return LmacRecipe(
-        objective=ObjectiveConfig(mask_in=2.0, mask_out=1.0, out_loss="bounded", sparsity=4.0),
-        scenes=Scenes(clean=0.5, noise=0.0, other_class=0.0, passes=1),
-        loop=LoopSettings(epochs=epochs, learning_rate=2e-3, seed=seed, device=device),
-    )
+    scenes = Scenes(clean=0.5, noise=0.0, other_class=0.0, passes=1)
+    return LmacRecipe(objective=objective, scenes=scenes, loop=loop)
 
 
 def clips_of(material: Material, own_level: bool = False) -> Clips:

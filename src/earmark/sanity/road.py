@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import torch
 from pandas import DataFrame
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
 from earmark.features.masking import binary_masks
 from earmark.sanity.base import Bench, Check, Row, Step, Verdict, register
 from earmark.sanity.ordering import random_order
+from earmark.sanity.shares import Shares
 from earmark.sanity.statistics import by_sound, interval, means, methods_of
 
 RANDOM = "random"
@@ -32,17 +33,10 @@ class RoadSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    shares: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
+    shares: Shares = (0.2, 0.4, 0.6, 0.8)
     sweeps: PositiveInt = 60
     noise: float = Field(0.01, ge=0)
     condition: str = "mixtures"
-
-    @field_validator("shares")
-    @classmethod
-    def _rising(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
-        if not shares or list(shares) != sorted(set(shares)) or not 0 < shares[0] <= shares[-1] < 1:
-            raise ValueError("shares rise between 0 and 1")
-        return shares
 
 
 @register("road")

@@ -11,19 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pandas import DataFrame
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from earmark.classifiers.augment import spec_augment
 from earmark.classifiers.cnn14 import Cnn14
-from earmark.evaluation.protocol import Material, make_sounds
+from earmark.classifiers.fingerprint import fingerprint
+from earmark.evaluation.protocol import make_sounds
 from earmark.evaluation.runner import Scene, hear_sounds
 from earmark.features.masking import binary_masks
 from earmark.files import whole
 from earmark.sanity.base import Bench, Check, Row, Step, Verdict, register
 from earmark.sanity.ordering import random_order
 from earmark.sanity.retraining import small_cnn14
+from earmark.sanity.shares import Shares
 from earmark.sanity.statistics import by_sound, interval, means, methods_of
 from earmark.training.loop import Job, LoopSettings, fit, in_batches
 
@@ -48,7 +50,7 @@ class RoarSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    shares: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
+    shares: Shares = (0.2, 0.4, 0.6, 0.8)
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     width: float = Field(1 / 16, gt=0)
     n_mels: PositiveInt = Field(40, ge=32)
@@ -56,13 +58,6 @@ class RoarSettings(BaseModel):
     epochs: PositiveInt = 30
     batch_size: PositiveInt = 16
     learning_rate: float = Field(4e-3, gt=0)
-
-    @field_validator("shares")
-    @classmethod
-    def _rising(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
-        if not shares or list(shares) != sorted(set(shares)) or not 0 < shares[0] <= shares[-1] < 1:
-            raise ValueError("shares rise between 0 and 1")
-        return shares
 
 
 @register("roar")
@@ -107,8 +102,9 @@ class Roar(Check):
 
     def _digest(self, bench: Bench) -> str:
         """Name what is trained by all that it depends on, so that nothing of other settings is taken up."""
-        names = [*_train_of(bench).names, *bench.material.names]
-        values = [self.settings.model_dump(mode="json", exclude={"seeds"}), names, bench.seed]
+        names = [*bench.training.names, *bench.material.names]
+        settings = self.settings.model_dump(mode="json", exclude={"seeds"})
+        values = [settings, names, bench.seed, fingerprint(bench.classifier)]
         return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
 
     def _features(self, bench: Bench, method: str, folder: Path) -> dict[str, Tensor]:
@@ -224,19 +220,13 @@ def _masks(bench: Bench, method: str, scene: Scene, generator: torch.Generator) 
 
 
 def _labels(bench: Bench) -> Tensor:
-    train = _train_of(bench)
+    train = bench.training
     return torch.cat([train.labels, bench.material.labels])
-
-
-def _train_of(bench: Bench) -> Material:
-    if bench.train is None:
-        raise ValueError("there are no clips to train on")
-    return bench.train
 
 
 def _all_scenes(bench: Bench) -> Iterator[Scene]:
     """Yield all clips, those to train on first, as the classifier hears them."""
-    for material in (_train_of(bench), bench.material):
+    for material in (bench.training, bench.material):
         for index in torch.arange(len(material.names)).split(bench.batch_size):
             sounds = make_sounds("clean", material, index.tolist(), bench.seed)
             part = sounds.part(torch.arange(len(index)), bench.classifier.device)

@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # Methods share nothing but these files of earmark/explainers.
-SHARED_BY_EXPLAINERS = {"attribution", "base", "cam", "guided"}
+SHARED_BY_EXPLAINERS = {"attribution", "base", "cam", "guided", "scenes"}
 LONGEST_FILE = 400  # lines
 PICKLING = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 

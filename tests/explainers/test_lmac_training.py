@@ -17,8 +17,8 @@ from earmark.explainers.lmac.guidance import GuidanceConfig
 from earmark.explainers.lmac.objective import ObjectiveConfig
 from earmark.explainers.lmac.training import (
     LmacRecipe,
+    LmacScenes,
     LmacStep,
-    Scenes,
     criterion,
     make_scenes,
     train_lmac,
@@ -263,4 +263,4 @@ def test_binary_masks_help_to_choose_the_epoch() -> None:
 
 def test_scenes_refuse_unknown_settings() -> None:
     with pytest.raises(ValueError, match="extra"):
-        Scenes.model_validate({"cleann": 0.1})
+        LmacScenes.model_validate({"cleann": 0.1})

@@ -33,12 +33,15 @@ class Explainer(ABC):
         scale: what its masks on the STFT multiply.
         ranks: whether its masks put bins in an order; if not, their best bins mean nothing.
         needs_examples: whether it must have seen other sounds, and so can only be evaluated.
+        costly: whether a sound takes it a hundred passes through the classifier or more; such a method only
+            runs where it is named.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     ranks: ClassVar[bool] = True
     needs_examples: ClassVar[bool] = False
+    costly: ClassVar[bool] = False
     domain: Domain = "stft"
     scale: MaskScale = "magnitude"
 

@@ -16,7 +16,7 @@ from earmark.evaluation.runner import mean_scores, score_sounds
 from earmark.explainers.base import Explainer, find
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
 from earmark.explainers.lmac.objective import ObjectiveConfig
-from earmark.explainers.lmac.training import LmacRecipe, Scenes, train_lmac
+from earmark.explainers.lmac.training import LmacRecipe, LmacScenes, train_lmac
 from earmark.training.loop import LoopSettings, Row
 
 Report = Callable[[int, int, Row], None]
@@ -52,7 +52,7 @@ def quick_recipe(loop: LoopSettings, objective: ObjectiveConfig = _PLAIN) -> Lma
         loop: epochs, rate, seed, device.
         objective: the weights of eq. 2.
     """
-    scenes = Scenes(clean=0.5, noise=0.0, other_class=0.0, passes=1)
+    scenes = LmacScenes(clean=0.5, noise=0.0, other_class=0.0, passes=1)
     return LmacRecipe(objective=objective, scenes=scenes, loop=loop)
 
 

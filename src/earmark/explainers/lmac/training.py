@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from earmark.classifiers.augment import random_gain, time_shift, uniform
+from earmark.classifiers.augment import uniform
 from earmark.classifiers.base import Heard
 from earmark.classifiers.training import Clips
-from earmark.data.mixtures import mix
-from earmark.data.noise import random_noise
 from earmark.errors import ModelError
 from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac
@@ -27,48 +25,21 @@ from earmark.explainers.lmac.objective import (
     mask_in_loss,
     mask_out_loss,
 )
-from earmark.features.level import peak_of
+from earmark.explainers.scenes import Scenes, draw_scenes, epoch_length
 from earmark.features.masking import MaskScale, apply_mask, mask_features
-from earmark.training.loop import Job, LoopSettings, Row, fit, in_batches
+from earmark.training.loop import Job, LoopSettings, Row, fit
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Scenes(BaseModel):
+class LmacScenes(Scenes):
     """What the training sounds are.
 
     Args:
-        clean: share of clips left alone.
-        noise: share of clips with recorded noise, if there is any; the rest are mixtures with a clip of
-            another class.
-        hiss: share of the clips with noise that get white noise in place of recorded noise.
-        mixture_db: range of the signal-to-interferer ratio of the mixtures.
-        noise_db: range of the signal-to-noise ratio.
-        gain_db: clips are lowered by up to this, from a peak of 1 or their own level.
-        other_class: share of mixtures for which the interferer's class is explained, whatever was decided.
         absent: share of the clips for which a class is asked that is not in them; its mask should be empty.
-        passes: how often an epoch goes through the clips.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    clean: float = Field(0.1, ge=0, le=1)
-    noise: float = Field(0.25, ge=0, le=1)
-    hiss: float = Field(0.0, ge=0, le=1)
-    mixture_db: tuple[float, float] = (0.0, 8.0)
-    noise_db: tuple[float, float] = (-3.0, 10.0)
-    gain_db: float = Field(-6.0, le=0)
-    other_class: float = Field(0.2, ge=0, le=1)
     absent: float = Field(0.0, ge=0, le=1)
-    passes: PositiveInt = 2
-
-    @model_validator(mode="after")
-    def _shares_and_ranges(self) -> Scenes:
-        if self.clean + self.noise > 1:
-            raise ValueError("clean and noise are shares of the clips: together at most 1")
-        if self.mixture_db[0] > self.mixture_db[1] or self.noise_db[0] > self.noise_db[1]:
-            raise ValueError("mixture_db and noise_db must rise")
-        return self
 
 
 class LmacRecipe(BaseModel):
@@ -95,7 +66,7 @@ class LmacRecipe(BaseModel):
     scale: MaskScale = "magnitude"
     objective: ObjectiveConfig = ObjectiveConfig()
     guidance: GuidanceConfig = GuidanceConfig()
-    scenes: Scenes = Scenes()
+    scenes: LmacScenes = LmacScenes()
     mean_limit: float = Field(0.25, gt=0, le=1)
     areas: tuple[Share, ...] = ()
     loop: LoopSettings = LoopSettings(epochs=20, batch_size=16, learning_rate=1e-3)
@@ -256,7 +227,7 @@ def train_lmac(
         batches=lambda epoch, generator: make_scenes(train, recipe, generator),
         validate=validate,
         criterion=lambda row: criterion(row, recipe.mean_limit),
-        steps_per_epoch=recipe.scenes.passes * math.ceil(len(train.waveform) / recipe.loop.batch_size),
+        steps_per_epoch=epoch_length(train, recipe.scenes, recipe.loop.batch_size),
     )
     return fit(job, recipe.loop, folder, report)
 
@@ -282,54 +253,14 @@ def _faithful(row: Row, at: str = "") -> float:
 
 def make_scenes(clips: Clips, recipe: LmacRecipe, generator: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
     """Yield the batches of an epoch, each as `LmacStep.forward` takes it."""
-    for _ in range(recipe.scenes.passes):
-        order = torch.randperm(len(clips.waveform), generator=generator)
-        for index in in_batches(order, recipe.loop.batch_size):
-            yield _batch(clips, index, recipe, generator)
-
-
-def _batch(clips: Clips, index: Tensor, recipe: LmacRecipe, generator: torch.Generator) -> tuple[Tensor, ...]:
-    scenes, count = recipe.scenes, len(index)
-    partner = other_class(clips.labels, index, generator)
-    source = time_shift(clips.waveform[index], generator)
-    interferer = time_shift(clips.waveform[partner], generator)
-    _, interferer = mix(source, interferer, uniform((count,), *scenes.mixture_db, generator))
-    labels = torch.stack([clips.labels[index], clips.labels[partner]], dim=1)
-    draw = torch.rand(count, generator=generator)
-    alone, noisy = draw < scenes.clean, draw > 1 - scenes.noise
-    if len(clips.noises):
-        noise = _with_hiss(
-            random_noise(clips.noises, count, source.shape[1], generator), scenes.hiss, generator
-        )
-        _, noise = mix(source, noise, uniform((count,), *scenes.noise_db, generator))
-        interferer = torch.where(noisy[:, None], noise, interferer)
-    else:
-        noisy = torch.zeros_like(noisy)
-    interferer = torch.where(alone[:, None], 0, interferer)
-    labels[:, 1] = torch.where(alone | noisy, -1, labels[:, 1])
-    other = (torch.rand(count, generator=generator) < scenes.other_class) & (labels[:, 1] >= 0)
-    asked = torch.where(other, labels[:, 1], -1)
-    source, interferer = _levelled(source, interferer, clips.own_level, scenes.gain_db, generator)
-    area = _areas(count, recipe.objective, generator)
-    if scenes.absent:
-        missing = torch.rand(count, generator=generator) < scenes.absent
-        asked = torch.where(missing, absent_class(clips.labels, labels, generator), asked)
-        area = torch.where(missing, 0, area)
-    return source, interferer, labels, asked, area
-
-
-def _with_hiss(noise: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Put white noise in place of a share of (batch, samples)."""
-    if not share:
-        return noise
-    chosen = torch.rand((len(noise), 1), generator=generator) < share
-    return torch.where(chosen, torch.randn(noise.shape, generator=generator), noise)
-
-
-def other_class(labels: Tensor, index: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw for each clip of ``index`` another one whose class differs, (batch,)."""
-    differs = (labels[None] != labels[index][:, None]).float()
-    return torch.multinomial(differs, 1, generator=generator).squeeze(1)
+    for batch in draw_scenes(clips, recipe.scenes, recipe.loop.batch_size, generator):
+        labels, asked = batch.labels, batch.asked
+        area = _areas(len(asked), recipe.objective, generator)
+        if recipe.scenes.absent:
+            missing = torch.rand(len(asked), generator=generator) < recipe.scenes.absent
+            asked = torch.where(missing, absent_class(clips.labels, labels, generator), asked)
+            area = torch.where(missing, 0, area)
+        yield batch.source, batch.interferer, labels, asked, area
 
 
 def absent_class(known: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -344,14 +275,6 @@ def absent_class(known: Tensor, labels: Tensor, generator: torch.Generator) -> T
     free = (classes[None, :, None] != labels[:, None]).all(2)
     drawn = torch.multinomial(free + 1e-9, 1, generator=generator)[:, 0]
     return torch.where(free.any(1), classes[drawn], -1)
-
-
-def _levelled(
-    source: Tensor, interferer: Tensor, own_level: bool, lowest_db: float, generator: torch.Generator
-) -> Sequence[Tensor]:
-    peak = peak_of(source + interferer)
-    gain = random_gain(torch.ones_like(peak) if own_level else 1 / peak, lowest_db, generator)
-    return source * gain, interferer * gain
 
 
 def _areas(count: int, objective: ObjectiveConfig, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,7 @@ from earmark.classifiers.base import AudioClassifier
 from earmark.evaluation.protocol import Material
 from earmark.explainers.base import Explainer
 from earmark.features.masking import apply_mask
-from earmark.sanity.suspect import Case, Suspect
+from earmark.sanity.suspect import Case, Suspect, rms
 from earmark.sanity.suspects import SUSPECTS
 
 Report = Callable[[int, int, str], None]
@@ -136,24 +136,34 @@ def audit(
     """
     hall = Hall(classifier, explainer, material, batch_size, seed)
     looked = hall.look(suspects, report)
-    findings = tuple(_finding(one, material) for one in looked if leans(one.evidence))
+    findings = tuple(_finding(one, material) for one in looked if leans(one.evidence, one.case.intrudes))
     counts = torch.bincount(hall.decided, minlength=len(classifier.labels)).tolist()
     return Audit(findings, dict(zip(classifier.labels, counts)))
 
 
 # Chosen on the development seeds of bench/audit.py.
-_TAKEN, _GIVEN = 0.4, 0.3
+TAKEN, GIVEN = 0.4, 0.3
+"""A class leans on what decides so many of its own sounds, or turns so many others into it."""
 
 
-def leans(evidence: Evidence) -> bool:
+_SOME = 0.1
+"""Where a suspect cannot be taken away without bringing in sound of others, it must turn so many into it."""
+
+
+def leans(evidence: Evidence, intrudes: bool = False) -> bool:
     """Tell whether the figures say that a class leans on a suspect.
 
     It does if 40 % of its sounds depend on it, or if it turns 30 % of others into the class; where there is a
     sham, that must turn at most half as many.
+
+    Args:
+        evidence: the figures.
+        intrudes: whether taking the suspect away brought in sound of others; it must then turn 10 % at least.
     """
     if evidence.sham > evidence.given / 2:  # never so for NaN
         return False
-    return evidence.taken >= _TAKEN or evidence.given >= _GIVEN
+    depends = evidence.taken >= TAKEN and (not intrudes or evidence.given >= _SOME)
+    return depends or evidence.given >= GIVEN
 
 
 class Hall:
@@ -236,15 +246,17 @@ class Hall:
         before = self.probabilities(sounds)[:, index]
         without = self.probabilities(case.without(sounds, fill))
         falls = 1 - without[:, index] / before.clamp_min(1e-9)
-        changed = case.sham(rest, donors)
+        # A hum may be as loud in all sounds, or go with their level: what tells the class is tried both ways.
+        levels = (donors, donors * (rms(rest) / rms(donors).clamp_min(1e-9)))
+        shams = [case.sham(rest, each) for each in levels]
         shown, area = self.shown(case, index, tried)
         evidence = Evidence(
             clips=int(case.has.sum()),
             of=len(own),
             elsewhere=case.elsewhere,
             taken=_mean((without.argmax(1) != index) | (falls > 0.5)),
-            given=self._become(index, case.given(rest, donors)),
-            sham=float("nan") if changed is None else self._become(index, changed),
+            given=max(self._become(index, case.given(rest, each)) for each in levels),
+            sham=max((self._become(index, sham) for sham in shams if sham is not None), default=float("nan")),
             shown=shown,
             area=area,
         )

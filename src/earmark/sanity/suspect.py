@@ -12,7 +12,7 @@ from earmark.features.spectrogram import Spectrogram
 
 # A suspect is looked into if it is in most sounds of a class and in few of others: what all sounds share
 # cannot tell a class, and what a few have is no rule. Chosen on the development seeds of bench/audit.py.
-_MOST, _MORE = 0.7, 0.5
+_MOST, _MORE = 0.6, 0.5
 FAINT = 1e-4
 """What is so far below a sound's peak (80 dB) is silence: no microphone is that quiet, but zeros are."""
 
@@ -26,8 +26,12 @@ class Case(ABC):
         has: (own,), which of the class's sounds have it.
         elsewhere: share of other sounds that have it, too; NaN where that says nothing.
         rate: sample rate in Hz.
+
+    Attributes:
+        intrudes: whether sound of other classes comes in its place, which may itself change the decision.
     """
 
+    intrudes: ClassVar[bool] = False
     where: str
     has: Tensor
     elsewhere: float
@@ -82,6 +86,11 @@ def stands_out(own: Tensor, others: Tensor) -> Tensor:
     """Return where most sounds of a class have what others lack, from (sounds, places) of booleans."""
     share = own.double().mean(0)
     return (share >= _MOST) & (share - others.double().mean(0) >= _MORE)
+
+
+def rms(sounds: Tensor) -> Tensor:
+    """Return the root mean square of (batch, samples), (batch, 1)."""
+    return sounds.square().mean(1, keepdim=True).sqrt()
 
 
 def transform_length(rate: int) -> int:

@@ -44,4 +44,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.made
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "Installing earmark, what it needs and the test tools in $(VENV): some minutes the first time …"
 	@$(pip) -e '.[dev]'
+# Its tests stand in for torchvision, of which it needs two names and gigabytes come along elsewhere.
+	@$(pip) --no-deps 'zennit>=0.5.1'
 	@touch $@ $(VENV)/.installed

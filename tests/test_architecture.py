@@ -28,13 +28,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "explainers": {"classifiers", "data", "features", "training"},
     "evaluation": EVALUATION,
     "sanity": EVALUATION | {"audio", "evaluation", "training"},
-    "report": {"audio", "evaluation", "explanation", "features"},
+    "report": {"audio", "evaluation", "explanation", "features", "saving"},
     "study": {"audio", "evaluation", "explanation", "features"},
     "windowing": {"audio", "features"},
     "pictures": {"features"},
     "saving": set(),
     "trust": {"pictures"},
+    "components": ANY,
     "gathering": ANY,
+    "notebook": {"pictures", "explanation"},
     "explaining": ANY,
     "recording": ANY,
     "tape": ANY,
@@ -50,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # Methods share nothing but these files of earmark/explainers.
-SHARED_BY_EXPLAINERS = {"attribution", "base", "cam", "guided", "scenes"}
+SHARED_BY_EXPLAINERS = {"attention", "attribution", "base", "cam", "criterion", "guided", "scenes"}
 LONGEST_FILE = 400  # lines
 PICKLING = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 

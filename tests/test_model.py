@@ -121,7 +121,7 @@ DAMAGES = {
         change("classifier", kind="ast"),
         r"kind 'ast'; expected one of 'cnn14', 'external'",
     ),
-    "other explainer": (change("explainers", l2i={}), r"config\.json has an explainer 'l2i'"),
+    "other explainer": (change("explainers", saliency={}), r"config\.json has an explainer 'saliency'"),
     "no weights": (remove(CLASSIFIER), rf"{CLASSIFIER} is missing"),
     "no decoder": (remove(LMAC), rf"{LMAC} is missing"),
     "cut weights": (cut(CLASSIFIER), rf"{CLASSIFIER} is damaged"),

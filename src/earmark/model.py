@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -21,8 +21,7 @@ from earmark.classifiers.base import AudioClassifier
 from earmark.classifiers.checkpoints import check_weights
 from earmark.classifiers.fingerprint import fingerprint
 from earmark.errors import ModelError, OutputError
-from earmark.explainers.base import Explainer, find
-from earmark.explainers.lmac.explainer import Lmac, LmacConfig
+from earmark.explainers.base import Explainer, Trained, find, names, registered
 from earmark.files import write_bytes, write_text
 
 __all__ = ["Model", "bundled", "load_model", "save_model"]
@@ -46,7 +45,7 @@ class Model:
 
     name: str
     classifier: AudioClassifier
-    explainers: dict[str, Explainer] = field(default_factory=dict)
+    explainers: dict[str, Trained] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Put the classifier in evaluation mode: dropout and batch statistics change what it says."""
@@ -64,25 +63,31 @@ class Model:
             ModelError: there is no such device here.
         """
         _check_device(device)
-        for module in (self.classifier, *map(_module, self.explainers.values())):
+        for module in (self.classifier, *(explainer.weights for explainer in self.explainers.values())):
             module.to(device)
         return self
 
     def fingerprints(self) -> dict[str, str]:
         """Return what changes with any weight, of the classifier and of trained explainers by name."""
-        trained = {name: fingerprint(_module(explainer)) for name, explainer in self.explainers.items()}
+        trained = {name: fingerprint(explainer.weights) for name, explainer in self.explainers.items()}
         return {"classifier": fingerprint(self.classifier), **trained}
 
     def explainer(self, method: str) -> Explainer:
         """Return what explains by a method: the trained one, or a new one where nothing is trained.
 
+        Args:
+            method: its name, and a variant of it after "@", such as "l2i@0.4".
+
         Raises:
-            ModelError: there is no such method, or it must be trained and is not.
+            ModelError: there is no such method or variant, or it must be trained and is not.
         """
-        if method in self.explainers:
-            return self.explainers[method]
+        method, marked, variant = method.partition("@")
+        explainer = self.explainers.get(method) or self._new(method)
+        return explainer.variant(variant) if marked else explainer
+
+    def _new(self, method: str) -> Explainer:
         kind = find(method)
-        if method in _KINDS:
+        if issubclass(kind, Trained):
             trained = ", ".join(self.explainers) or "none"
             fix = f"train one with `earmark train {method}`, or pick another of `earmark methods`"
             raise ModelError(f"the model {self.name!r} has no trained {method!r} (it has {trained})", fix=fix)
@@ -119,11 +124,13 @@ def save_model(model: Model, folder: str | Path, half: bool = False) -> None:
     if classifier["kind"] != _EXTERNAL:
         _save_weights(model.classifier, folder / _WEIGHTS, half)
     for method, explainer in model.explainers.items():
-        _save_weights(_module(explainer), folder / f"{method}.safetensors", half)
+        _save_weights(explainer.weights, folder / f"{method}.safetensors", half)
     config = {
         "format": 1,
         "classifier": classifier,
-        "explainers": {name: _settings(explainer) for name, explainer in model.explainers.items()},
+        "explainers": {
+            name: explainer.config.model_dump(mode="json") for name, explainer in model.explainers.items()
+        },
     }
     write_text(folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
@@ -186,17 +193,6 @@ class _FolderConfig(BaseModel):
     explainers: dict[str, dict[str, Any]] = {}
 
 
-class _Kind(NamedTuple):
-    """How an explainer that has weights is kept: its settings, how to build it, and where its weights are."""
-
-    config: type[BaseModel]
-    build: Callable[[AudioClassifier, Any], Explainer]
-    weights: Callable[[Any], nn.Module]
-
-
-_KINDS = {"lmac": _Kind(LmacConfig, Lmac, lambda explainer: explainer.decoder)}
-
-
 class _Network(NamedTuple):
     """A kind of classifier that has a config: the file in `classifiers`, and what is imported from it."""
 
@@ -226,21 +222,12 @@ class _External(BaseModel):
         return cls(labels=classifier.labels, fingerprint=fingerprint(classifier))
 
 
-def _module(explainer: Explainer) -> nn.Module:
-    return _KINDS[explainer.name].weights(explainer)
-
-
 def _describe(classifier: AudioClassifier) -> dict[str, Any]:
     kind = getattr(classifier, "kind", _EXTERNAL)
     if kind not in _NETWORKS:
         return {"kind": _EXTERNAL, **_External.of(classifier).model_dump(mode="json")}
     settings: BaseModel = classifier.config  # type: ignore[assignment]
     return {"kind": kind, **settings.model_dump(mode="json")}
-
-
-def _settings(explainer: Explainer) -> dict[str, Any]:
-    settings: BaseModel = explainer.config  # type: ignore[attr-defined]
-    return settings.model_dump(mode="json")
 
 
 def _check_device(device: str | torch.device) -> None:
@@ -341,15 +328,16 @@ def _checked(given: AudioClassifier | None, expected: _External, folder: Path) -
 
 def _load_explainer(
     method: str, values: Mapping[str, Any], classifier: AudioClassifier, folder: Path
-) -> Explainer:
-    if method not in _KINDS:
+) -> Trained:
+    kind = find(method) if method in names() else None
+    if kind is None or not issubclass(kind, Trained):
+        known = ", ".join(name for name, each in registered().items() if issubclass(each, Trained))
         given = f"{folder / CONFIG} has an explainer {method!r}"
-        raise ModelError(given, f"one of {', '.join(_KINDS)}", "update earmark, or remove the entry")
-    kind = _KINDS[method]
-    settings = _validated(kind.config, values, folder / CONFIG)
+        raise ModelError(given, f"one of {known}", "update earmark, or remove the entry")
+    settings = _validated(kind.settings, values, folder / CONFIG)
     with _NoFirstWeights():
-        explainer = kind.build(classifier, settings)
-    _load_weights(kind.weights(explainer), folder / f"{method}.safetensors")
+        explainer = kind(classifier, settings)
+    _load_weights(explainer.weights, folder / f"{method}.safetensors")
     return explainer
 
 

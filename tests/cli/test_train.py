@@ -16,7 +16,7 @@ import earmark.classifiers.training
 from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
 from earmark.classifiers.training import Clips
 from earmark.cli.main import app
-from earmark.cli.train import _scorer, _what_next
+from earmark.cli.training import scorer, what_next
 from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
 from earmark.explainers.lmac.training import LmacRecipe, criterion
@@ -222,7 +222,7 @@ def tiny_lmac(labels: tuple[str, ...], **decoder: Any) -> Lmac:
 def test_a_class_that_is_absent_is_scored_only_where_there_is_one(labels: tuple[str, ...]) -> None:
     clips = Clips(torch.randn(4, 4000), torch.tensor([0, 1, 0, 1]))
     recipe = LmacRecipe.model_validate({"scenes": {"absent": 0.2}})
-    row = _scorer(tiny_lmac(labels), clips, recipe)()
+    row = scorer(tiny_lmac(labels), clips, recipe.loop.batch_size, recipe.areas, recipe.scenes.absent > 0)()
     assert "AI" in row
     assert ("absent energy" in row) == (len(labels) > 2)
 
@@ -230,7 +230,7 @@ def test_a_class_that_is_absent_is_scored_only_where_there_is_one(labels: tuple[
 def test_masks_on_features_are_not_to_be_listened_to() -> None:
     explainer = tiny_lmac(("dog", "rain"), domain="features")
     model = Model("net", explainer.classifier)
-    said, command = _what_next("net", model, explainer, Path("data"), Path("lmac"))
+    said, command = what_next("net", model, explainer, Path("data"), Path("lmac"))
     assert said == "masks on features cannot be listened to"
     assert command == "next: earmark evaluate --model lmac --data data --domains features --out results.csv"
 

@@ -11,7 +11,7 @@ import typer
 
 from earmark.cli.labels import few, known
 from earmark.cli.terminal import say
-from earmark.errors import DataError, EarmarkError
+from earmark.errors import DataError, EarmarkError, RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,33 +21,61 @@ if TYPE_CHECKING:
     from earmark.model import Model
 
 _MOST_VOICES = 200  # of LJSpeech's 13100, which would fill the memory
-_CHOOSY = ("deeplift-shap", "gradcam", "gradcam++", "guided-backprop", "guided-gradcam")
-"""Methods that need feature maps, or every ReLU to be a module; not all networks have these."""
 
 
-def usable(model: Model, domain: Domain) -> tuple[str, ...]:
-    """Return the methods that can explain a model, and tell of others why they cannot.
+def usable(model: Model, domains: Sequence[Domain]) -> tuple[str, ...]:
+    """Return the methods that can explain a model in reasonable time, and tell of others why they cannot.
+
+    Methods that take a hundred passes a sound or more, or have no masks in these domains, are left out in
+    silence, and so are those that must be trained and are not.
 
     Args:
         model: what is to be explained.
-        domain: where masks are to live.
+        domains: where masks are to live.
     """
     from earmark.evaluation.evaluate import TRAINED
-    from earmark.explainers.base import names, registered
+    from earmark.explainers.base import Trained, registered
 
-    untrained = () if TRAINED in model.explainers else (TRAINED, "class-mean")
-    methods = [name for name in names() if name not in untrained]
+    methods = []
     # All that ask for gradients would be slow to try, and without gradients fail at once.
     blind = not model.classifier.passes_gradients()
-    kinds = registered()
-    for name in list(methods):
-        if name in _CHOOSY or (blind and getattr(kinds[name], "needs_gradients", False)):
-            reason = _refusal(model.explainer(name).on(domain))
+    for name, kind in registered().items():
+        here = [domain for domain in domains if domain in kind.domains]
+        untrained = issubclass(kind, Trained) and name not in model.explainers
+        if kind.costly or untrained or not here or (kind.needs_examples and TRAINED not in model.explainers):
+            continue
+        if kind.choosy or (blind and getattr(kind, "needs_gradients", False)):
+            reason = _refusal(model.explainer(name).on(here[0]))
             if reason:
-                methods.remove(name)
                 its = f"it{reason.removeprefix(name)}" if reason.startswith(f"{name} ") else reason
                 typer.echo(f"{name} is left out: {its}", err=True)
+                continue
+        methods.append(name)
     return tuple(methods)
+
+
+def explainers_of(
+    model: Model, methods: Sequence[str] | None, domains: Sequence[Domain]
+) -> dict[tuple[str, Domain], Explainer]:
+    """Return explainers by method and domain; each method in those of the domains that it has.
+
+    Args:
+        model: what is to be explained.
+        methods: names; all that are `usable`, if not given.
+        domains: where masks are to live.
+
+    Raises:
+        RecipeError: a method that was asked for has masks in none of them.
+    """
+    found: dict[tuple[str, Domain], Explainer] = {}
+    for method in methods or usable(model, domains):
+        explainer = model.explainer(method)
+        here = [domain for domain in domains if domain in explainer.domains]
+        if not here:
+            given = f"{method} has no masks on the {' or the '.join(domains)}"
+            raise RecipeError(given, " or ".join(explainer.domains), "change --domains, or leave it out")
+        found |= {(method, domain): explainer.on(domain) for domain in here}
+    return found
 
 
 def _refusal(explainer: Explainer) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from earmark import __version__
-from earmark.cli.choosing import of_known_classes, read_recordings, usable
+from earmark.cli.choosing import explainers_of, of_known_classes, read_recordings
 from earmark.cli.own import HELP as MODEL_HELP
 from earmark.cli.own import METAVAR, find
 from earmark.cli.runs import fingerprint
@@ -45,7 +45,10 @@ def evaluate(
     ],
     model: Annotated[str, typer.Option(metavar=METAVAR, help=MODEL_HELP)] = "esc10",
     methods: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Some of [bold]earmark methods[/bold]; all by default.")
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Some of [bold]earmark methods[/bold]; all but costly ones by default."
+        ),
     ] = None,
     conditions: Annotated[
         str | None,
@@ -165,16 +168,13 @@ def _explainers(model: Model, recipe: EvaluationRecipe) -> dict[tuple[str, Domai
     """Return the recipe's explainers, by method and domain; what needs a training only if asked for."""
     from earmark.evaluation.evaluate import TRAINED
 
-    methods = recipe.methods or usable(model, recipe.domains[0])
+    found = explainers_of(model, recipe.methods, recipe.domains)
+    methods = {method for method, _ in found}
     if "class-mean" in methods and TRAINED not in methods:
         given = f"class-mean takes the mean of the masks of {TRAINED}, which is not among the methods"
         raise RecipeError(given, fix=f"add {TRAINED}, or leave class-mean out")
     scale: MaskScale | None = "log1p" if recipe.protocol == "paper" else None
-    return {
-        (method, domain): model.explainer(method).on(domain, scale)
-        for method in methods
-        for domain in recipe.domains
-    }
+    return {which: explainer.on(which[1], scale) for which, explainer in found.items()}
 
 
 def _check_mixable(recipe: EvaluationRecipe, material: Material) -> None:
@@ -190,7 +190,7 @@ def _same(model: Model, recipe: EvaluationRecipe, task: Task) -> dict[str, str]:
 
     material = task.material
     clips = [material.names, material.labels.tolist(), material.audible.tolist()]
-    weights = [fingerprint(getattr(one, "decoder", None)) for one in model.explainers.values()]
+    weights = [fingerprint(one.weights) for one in model.explainers.values()]
     return {
         "protocol": recipe.protocol,
         "model": model.name,

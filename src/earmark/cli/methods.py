@@ -12,4 +12,4 @@ def methods() -> None:
     known = registered()
     width = max(map(len, known))
     for name, kind in known.items():
-        say(f"{name:<{width}}  {kind.summary}")
+        say(f"{name:<{width}}  {kind.summary}{'; costly' if kind.costly else ''}")

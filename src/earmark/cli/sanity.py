@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from earmark import __version__
-from earmark.cli.choosing import of_known_classes, read_recordings, usable
+from earmark.cli.choosing import explainers_of, of_known_classes, read_recordings
 from earmark.cli.own import HELP as MODEL_HELP
 from earmark.cli.own import METAVAR, find
 from earmark.cli.sanity_report import tell, write_report
@@ -51,7 +51,10 @@ def sanity(
         typer.Option(metavar="A,B", help="Some of those below, or all; those that train nothing by default."),
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Some of [bold]earmark methods[/bold]; all by default.")
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Some of [bold]earmark methods[/bold]; all but costly ones by default."
+        ),
     ] = None,
     folds: Annotated[
         str | None, typer.Option(metavar="A,B", help="Whose clips are explained; all but --train-folds.")
@@ -202,16 +205,16 @@ def _material(model: Model, data: Path, folds: Sequence[int] | None, noise: Path
 def _explainers(model: Model, recipe: SanityRecipe) -> dict[str, Explainer]:
     from earmark.evaluation.evaluate import TRAINED
 
-    methods = recipe.methods or usable(model, "stft")
-    if "class-mean" in methods and not (recipe.train_folds and TRAINED in methods):
+    found = {
+        method: explainer for (method, _), explainer in explainers_of(model, recipe.methods, ["stft"]).items()
+    }
+    if "class-mean" in found and not (recipe.train_folds and TRAINED in found):
         if recipe.methods:
             given = f"class-mean takes the mean of the masks of {TRAINED} on clips to train on"
             raise RecipeError(given, fix=f"add {TRAINED} and --train-folds, or leave class-mean out")
-        methods = tuple(name for name in methods if name != "class-mean")
-    found = {}
-    for name in dict.fromkeys(methods):
-        found[name] = model.explainer(name).on("stft")
-        found[name].seed = recipe.seed
+        del found["class-mean"]
+    for explainer in found.values():
+        explainer.seed = recipe.seed
     return found
 
 

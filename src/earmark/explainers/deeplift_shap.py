@@ -25,6 +25,7 @@ class DeepLiftShap(Attribution):
     """
 
     summary = f"differences to {BASELINES} faint noises, carried back layer by layer"
+    choosy = True
     at_once = 1
 
     def attribute(self, canvas: Canvas, picture: Picture, target: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ class GradCam(Attribution):
     """
 
     summary = "the deepest feature maps, weighted by their gradients"
+    choosy = True
 
     def attribute(self, canvas: Canvas, picture: Picture, target: Tensor) -> Tensor:
         """See `Attribution.attribute`."""

@@ -17,6 +17,7 @@ class GradCamPlusPlus(Attribution):
     """
 
     summary = "GradCAM that sees several places of one class"
+    choosy = True
 
     def attribute(self, canvas: Canvas, picture: Picture, target: Tensor) -> Tensor:
         """See `Attribution.attribute`."""

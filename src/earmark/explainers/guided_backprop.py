@@ -19,6 +19,7 @@ class GuidedBackprop(Attribution):
     """
 
     summary = "the gradient, negative parts dropped at each ReLU"
+    choosy = True
 
     def attribute(self, canvas: Canvas, picture: Picture, target: Tensor) -> Tensor:
         """See `Attribution.attribute`.

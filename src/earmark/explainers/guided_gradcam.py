@@ -18,6 +18,7 @@ class GuidedGradCam(Attribution):
     """
 
     summary = "the guided gradient times GradCAM"
+    choosy = True
 
     def attribute(self, canvas: Canvas, picture: Picture, target: Tensor) -> Tensor:
         """See `Attribution.attribute`.

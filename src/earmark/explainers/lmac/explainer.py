@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Self
 
-from earmark.classifiers.base import AudioClassifier, Heard, evaluating
+from earmark.classifiers.base import AudioClassifier, Heard
 from earmark.errors import ModelError
-from earmark.explainers.base import Domain, Explainer, register
+from earmark.explainers.base import Domain, Trained, map_channels, register
 from earmark.explainers.lmac.decoder import Decoder, DecoderConfig, make_decoder
 from earmark.features.masking import MaskScale
 
@@ -32,7 +34,7 @@ class LmacConfig(BaseModel):
 
 
 @register("lmac")
-class Lmac(Explainer):
+class Lmac(Trained):
     """Listenable maps for audio classifiers: a decoder trained on the classifier's representations.
 
     Args:
@@ -43,6 +45,8 @@ class Lmac(Explainer):
     """
 
     summary = "a decoder trained once, then one forward pass a sound (L-MAC)"
+    settings: ClassVar = LmacConfig
+    config: LmacConfig
 
     def __init__(self, classifier: AudioClassifier, config: LmacConfig | None = None) -> None:
         super().__init__(classifier)
@@ -50,6 +54,11 @@ class Lmac(Explainer):
         self.domain = self.config.decoder.domain
         self.scale = self.config.scale
         self.decoder = decoder_for(classifier, self.config.decoder).eval()
+
+    @property
+    def weights(self) -> nn.Module:
+        """See `Trained.weights`."""
+        return self.decoder
 
     def on(self, domain: Domain, scale: MaskScale | None = None) -> Self:
         """See `Explainer.on`; the decoder draws on the features in any case, and linear bins are looked up.
@@ -70,16 +79,8 @@ class Lmac(Explainer):
             return torch.sigmoid(self.decoder(*inside, (rows, frames), self.domain))
 
 
-@torch.no_grad()
 def decoder_for(classifier: AudioClassifier, config: DecoderConfig) -> Decoder:
     """Build a decoder with new weights that fits a classifier's representations."""
-    spectrogram = classifier.spectrogram
-    silence = torch.zeros(1, round(classifier.seconds * spectrogram.sample_rate), device=classifier.device)
-    with evaluating(classifier):
-        heard = classifier.hear(spectrogram(silence))
-    if not heard.representations:
-        fix = "name one with wrap(…, layers=[…])"
-        raise ModelError("lmac needs a feature map, and the classifier has none", fix=fix)
+    channels = map_channels(classifier, "lmac")
     rows = classifier.bands_to_bins() if config.domain == "stft" else None
-    channels = [maps.shape[1] for maps in heard.representations]
     return make_decoder(config, channels, len(classifier.labels), rows).to(classifier.device)

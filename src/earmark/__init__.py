@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from earmark.api import explain, explain_each, load
     from earmark.classifiers.taps import Tokens
     from earmark.classifiers.wrap import list_layers, wrap
+    from earmark.components import Component, Decomposition, decompose
     from earmark.errors import EarmarkError
     from earmark.explanation import Explanation, Moment
     from earmark.features.front_ends import LogMel, Mfcc
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Component",
+    "Decomposition",
     "EarmarkError",
     "Explanation",
     "LogMel",
@@ -28,6 +31,7 @@ __all__ = [
     "SpectrogramConfig",
     "Tokens",
     "__version__",
+    "decompose",
     "explain",
     "explain_each",
     "explain_recording",
@@ -38,6 +42,8 @@ __all__ = [
 
 # Where each public name lives: it is imported when it is first asked for, as torch takes seconds to import.
 _HOMES = {
+    "Component": "earmark.components",
+    "Decomposition": "earmark.components",
     "EarmarkError": "earmark.errors",
     "Explanation": "earmark.explanation",
     "LogMel": "earmark.features.front_ends",
@@ -46,6 +52,7 @@ _HOMES = {
     "Moment": "earmark.explanation",
     "SpectrogramConfig": "earmark.features.spectrogram",
     "Tokens": "earmark.classifiers.taps",
+    "decompose": "earmark.components",
     "explain": "earmark.api",
     "explain_each": "earmark.api",
     "explain_recording": "earmark.recording",

@@ -141,7 +141,7 @@ class Request:
     @torch.no_grad()
     def _probabilities(self, windows: Sequence[Window]) -> Tensor:
         try:
-            return self.classifier.probabilities(self.classifier(self._padded(windows)))
+            return self.classifier.probabilities(self.classifier(self.padded(windows)))
         except torch.OutOfMemoryError:
             if len(windows) == 1:
                 raise
@@ -170,7 +170,7 @@ class Request:
 
     def _found(self, batch: Sequence[tuple[Window, Targets]]) -> Iterator[Finding]:
         classifier = self.classifier
-        padded = self._padded([window for window, _ in batch])
+        padded = self.padded([window for window, _ in batch])
         frames = [classifier.spectrogram.frames(len(window.waveform)) for window, _ in batch]
         with torch.no_grad():
             level = classifier.level(padded)
@@ -260,7 +260,7 @@ class Request:
         empty = torch.zeros(spectrogram.bins, spectrogram.frames(samples))
         return Finding(None, self.parts * (Part(None, empty, torch.zeros(samples), {}),), empty)
 
-    def _padded(self, windows: Sequence[Window]) -> Tensor:
+    def padded(self, windows: Sequence[Window]) -> Tensor:
         """Return (windows, samples), with silence after a sound shorter than a window."""
         waveforms = [torch.from_numpy(window.waveform) for window in windows]
         padded = [F.pad(waveform, (0, self.windows.length - len(waveform))) for waveform in waveforms]

@@ -1,0 +1,1 @@
+"""LMAC-TD: explanations in the time domain, by a separator that reads the classifier's representations."""

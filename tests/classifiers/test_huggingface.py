@@ -160,7 +160,7 @@ def test_gradients_are_those_of_the_plain_network(
     classifier = loaded(kind)
     spectrum = stft(classifier, sound("noise", 16000)).requires_grad_()
     entering = classifier.extractor.entering(classifier.features(spectrum.detach()))
-    name = list(classifier._layers)[-1]
+    name = list(classifier.layers)[-1]
     plain = _plain_gradient(classifier.network, name, entering)
     for _ in range(2):
         heard = classifier.hear(spectrum)

@@ -85,7 +85,7 @@ class HuggingFaceClassifier(AudioClassifier):
         self.has_bands = self.extractor.has_bands
         self.eats = f"what its {config.extractor.kind} gives"
         self.network = _build(config.network) if network is None else network
-        self._layers = _layers(self.network, self.extractor)
+        self.layers = _layers(self.network, self.extractor)
 
     def features(self, stft: Tensor) -> Tensor:
         """Return what the feature extractor makes of the sound, without what it appends to it.
@@ -102,7 +102,7 @@ class HuggingFaceClassifier(AudioClassifier):
 
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """See `AudioClassifier.representations`; maps are as long as the sound."""
-        with tapped(self.network, self._layers, self._width(features)) as maps:
+        with tapped(self.network, self.layers, self._width(features)) as maps:
             logits = self.logits(features)
         return logits, list(maps.values())
 

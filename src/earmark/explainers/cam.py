@@ -37,20 +37,29 @@ def activation_map(canvas: Canvas, picture: Picture, target: Tensor, weights: We
     """
     # The maps of a network with frozen weights have a gradient only if what it eats has one.
     features = canvas.features(picture.inputs.detach().requires_grad_(), *picture.extra)
-    logits, representations = canvas.classifier.representations(features)
-    if not representations:
-        raise ModelError("class activation maps need a feature map, and the classifier has none", fix=_NAME)
-    deepest = representations[-1]
+    logits, deepest = deepest_maps(canvas, features)
     gradient = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), deepest)[0]
     maps = deepest.detach()
     cam = (weights(maps, gradient) * maps).sum(dim=1).relu()
+    return spread(cam, canvas, picture.inputs.shape[1:])
+
+
+def deepest_maps(canvas: Canvas, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits and the deepest feature maps, (batch, channels, height, width), of features.
+
+    Raises:
+        ModelError: the classifier has no feature maps.
+    """
+    logits, representations = canvas.classifier.representations(features)
+    if not representations:
+        raise ModelError("class activation maps need a feature map, and the classifier has none", fix=_NAME)
+    return logits, representations[-1]
+
+
+def spread(cam: Tensor, canvas: Canvas, size: torch.Size) -> Tensor:
+    """Interpolate (batch, height, width) to the size, (rows, frames), of what is masked."""
     if not canvas.classifier.has_bands:
         cam = cam.mean(dim=1, keepdim=True)
-    return _spread(cam, canvas, picture.inputs.shape[1:])
-
-
-def _spread(cam: Tensor, canvas: Canvas, size: torch.Size) -> Tensor:
-    """Interpolate (batch, height, width) to the size, (rows, frames), of what is masked."""
     height = cam.shape[1]
     if canvas.domain == "features" or height == 1:
         return _resize(cam, *size)

@@ -12,6 +12,7 @@ from earmark.errors import RecipeError
 from earmark.files import whole, write_text
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 EXAMPLES = (
@@ -19,7 +20,8 @@ EXAMPLES = (
     "earmark tables results.csv\n\n"
     "earmark tables results.csv --area 0.05 --condition mixtures --condition speech\n\n"
     "earmark tables results.parquet --domain stft --format latex --out table.tex\n\n"
-    "earmark tables results.csv --format csv --out summary.csv --plot curves.png"
+    "earmark tables results.csv --format csv --out summary.csv --plot curves.png\n\n"
+    "earmark tables results.csv --area 0.05 --condition mixtures --cost cost.png"
 )
 
 
@@ -49,6 +51,12 @@ def tables(
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw the scores over the area of the masks there."),
     ] = None,
+    cost: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png", help="Draw the scores over seconds a sound there, at --area or the least."
+        ),
+    ] = None,
     published: Annotated[bool, typer.Option(help="Show the paper's figures beside ours.")] = True,
     dataset: Annotated[
         Literal["ESC-50", "UrbanSound8K"], typer.Option(help="On which data the paper's figures are.")
@@ -69,7 +77,14 @@ def tables(
         summary = add_published(summary, dataset)
     text = render(summary, form, reference)
     if plot:
-        _plot(chosen, reference, plot)
+        from earmark.report.figures import faithfulness_curves
+
+        _draw(faithfulness_curves(chosen, reference), "--plot", plot)
+    if cost:
+        from earmark.report.cost import cost_and_truth
+
+        least = chosen["area"].min() if area is None else area
+        _draw(cost_and_truth(select(chosen, (), domain or "stft"), least, reference), "--cost", cost)
     if out:
         write_text(out, text)
         say(f"→ {out}")
@@ -86,13 +101,10 @@ def _check_reference(results: DataFrame, reference: str) -> None:
         raise RecipeError(given, f"one of {', '.join(there)}", "pick one of these")
 
 
-def _plot(results: DataFrame, reference: str, path: Path) -> None:
-    from earmark.report.figures import faithfulness_curves
-
-    figure = faithfulness_curves(results, reference)
+def _draw(figure: Figure, option: str, path: Path) -> None:
     kinds = figure.canvas.get_supported_filetypes()
     if path.suffix.lstrip(".").lower() not in kinds:
-        given = f"--plot {path} does not end as a picture does"
+        given = f"{option} {path} does not end as a picture does"
         raise RecipeError(given, f"one of {', '.join(f'.{kind}' for kind in kinds)}", "write FILE.png")
     with whole(path) as temporary:
         figure.savefig(temporary)

@@ -48,7 +48,7 @@ def faithfulness_curves(
     if binarised.empty:
         fix = "evaluate with some areas"
         raise DataError("the results have soft masks only", "masks binarised to some areas", fix)
-    styles = _styles(list(binarised["method"].unique()), reference, controls)
+    styles = method_styles(list(binarised["method"].unique()), reference, controls)
     summary = summarise(binarised, reference)
     rows = list(summary.groupby(["protocol", "domain", "condition"], sort=False))
     height = max(2.8 * len(rows), _LINE * len(styles)) + 0.6
@@ -67,8 +67,16 @@ def faithfulness_curves(
     return figure
 
 
-def _styles(methods: Sequence[str], reference: str, controls: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Give each method a look of its own: first the reference, then the ranked, then the controls."""
+def method_styles(
+    methods: Sequence[str], reference: str, controls: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Give each method a look of its own: first the reference, then the ranked, then the controls.
+
+    Args:
+        methods: in the order of the legend.
+        reference: black, and drawn over the others.
+        controls: grey and dashed.
+    """
     import matplotlib
 
     colours = matplotlib.color_sequences["tab20"]

@@ -20,6 +20,7 @@ EXAMPLES = (
     "earmark explain farm.wav --contrast dog rooster\n\n"
     "earmark explain night.flac --top 3\n\n"
     "earmark explain dog.wav --check\n\n"
+    "earmark explain night.flac --labels raven,audacity\n\n"
     "earmark explain bird.wav --model mynet.py:make --method saliency\n\n"
     "earmark explain field/*.wav --json > heard.jsonl"
 )
@@ -55,6 +56,12 @@ def explain(
     check: Annotated[
         bool, typer.Option("--check", help="Say how far each explanation can be trusted: beside chance.")
     ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Also write labels: raven, audacity, label-studio, jsonl, textgrid."
+        ),
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Also explain what the same command has explained before.")
     ] = False,
@@ -64,6 +71,7 @@ def explain(
     Per input: [bold]STEM.listen.wav[/bold], what was heard; [bold]STEM.rest.wav[/bold], all else;
     [bold]STEM.png[/bold], a picture; [bold]STEM.json[/bold], the scores. Several classes:
     [bold]STEM.LABEL.listen.wav[/bold] and so on, and [bold]STEM.contrast.png[/bold] for two side by side.
+    With --labels, boxes around what was heard: [bold]STEM.raven.txt[/bold], [bold]STEM.audacity.txt[/bold] …
 
     What is longer than the classifier hears at once is explained in windows and stitched together, in the
     memory of a few windows; [bold]STEM.timeline.csv[/bold] tells what was decided when. The same command
@@ -74,6 +82,9 @@ def explain(
             "--target, --contrast and --top exclude one another", "one of them", "drop the others"
         )
     make_writable(out)
+    from earmark.report.labels import check_formats
+
+    formats = check_formats([part.strip() for part in (labels or "").split(",") if part.strip()])
     from earmark.api import prepare
     from earmark.cli.explaining import Run, distinct_stems, is_long, stamps
 
@@ -82,7 +93,9 @@ def explain(
     hard: dict[str, Any] = {"threshold": threshold, "area": area}
     request = prepare(named, method, wanted, device, **hard, top=top, overlap=overlap, check=check)
     with progress(len(audio) > 1 or is_long(request, audio[0])) as display:
-        run = Run(request, out, as_json, again, contrast is not None, stamps(model, request.model), display)
+        run = Run(
+            request, out, as_json, again, contrast is not None, stamps(model, request.model), display, formats
+        )
         task = display.add_task("explaining", total=len(audio)) if display and len(audio) > 1 else None
         for path, stem in zip(audio, distinct_stems(audio)):
             run.take(path, stem)

@@ -20,6 +20,7 @@ from earmark.explaining import AT_ONCE, Request
 from earmark.explanation import Explanation, save_several
 from earmark.pictures import percent
 from earmark.recording import explain_recording, identify, read_short
+from earmark.report.labels import write_labels
 from earmark.saving import distinct, safe_stem, stems_of_labels
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Run:
         contrast: whether classes go side by side.
         model: what tells the model from others of its name.
         display: where to show how far a long sound is.
+        labels: in which formats to write labels.
         failed: how many inputs failed so far.
     """
 
@@ -62,6 +64,7 @@ class Run:
     contrast: bool
     model: Sequence[object]
     display: Progress | None = None
+    labels: Sequence[str] = ()
     failed: int = 0
     _waiting: list[_Input] = field(default_factory=list)
 
@@ -159,6 +162,12 @@ class Run:
                 say(json.dumps({"input": named(its.path), "error": str(values)}))
             return
         files = files_of(self.out, its.stem, values)
+        try:
+            extra = write_labels(values, self.out, its.stem, self.labels)
+        except EarmarkError as error:
+            self._tell(its, error)
+            return
+        files = [*files[:-1], *extra, files[-1]]
         if self.as_json:
             say(json.dumps(values | {"files": [str(file) for file in files]}, allow_nan=False))
         elif already:

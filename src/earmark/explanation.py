@@ -171,6 +171,12 @@ class Explanation:
         draw(figure, self._columns, self._caption, self.duration, self.sample_rate / 2, spans)
         return figure
 
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook: a line, the picture, and players of the parts and of the whole."""
+        from earmark.notebook import show
+
+        return show(self)
+
     @property
     def _columns(self) -> Columns:
         return Columns.of(self._magnitude, self.mask, self._grid.seconds_per_frame)
@@ -292,6 +298,7 @@ def values_to_dict(values: Mapping[str, Any]) -> dict[str, Any]:
         "trust": trust and trust._asdict(),
         "regions": [asdict(region) for region in values["regions"]],
         "timeline": [moment.to_dict() for moment in values["timeline"]],
+        "spectrogram": values["spectrogram"].model_dump(),
         "earmark": __version__,
     }
 

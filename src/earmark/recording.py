@@ -275,6 +275,7 @@ class _Work:
             "sample_rate": self.rate,
             "samples": tape.end,
             "regions": track.regions(tape.end / self.rate),
+            "spectrogram": request.classifier.spectrogram.config,
         }
         return values_to_dict(tape.tally.told(number, request.named) | more)
 

@@ -12,6 +12,8 @@ from typer.core import TyperGroup
 from earmark import __version__
 from earmark.cli.audit import EXAMPLES as AUDIT_EXAMPLES
 from earmark.cli.audit import audit
+from earmark.cli.components import EXAMPLES as COMPONENTS_EXAMPLES
+from earmark.cli.components import components
 from earmark.cli.evaluate import EXAMPLES as EVALUATE_EXAMPLES
 from earmark.cli.evaluate import evaluate
 from earmark.cli.explain import EXAMPLES, explain
@@ -20,6 +22,8 @@ from earmark.cli.info import EXAMPLES as INFO_EXAMPLES
 from earmark.cli.info import info
 from earmark.cli.methods import methods
 from earmark.cli.models import models
+from earmark.cli.report import EXAMPLES as REPORT_EXAMPLES
+from earmark.cli.report import report
 from earmark.cli.sanity import EXAMPLES as SANITY_EXAMPLES
 from earmark.cli.sanity import sanity
 from earmark.cli.tables import EXAMPLES as TABLES_EXAMPLES
@@ -53,6 +57,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(no_args_is_help=True, epilog=EXAMPLES)(explain)
+app.command(no_args_is_help=True, epilog=COMPONENTS_EXAMPLES)(components)
+app.command(no_args_is_help=True, epilog=REPORT_EXAMPLES)(report)
 app.add_typer(train, name="train")
 app.add_typer(import_, name="import")
 app.command(no_args_is_help=True, epilog=EVALUATE_EXAMPLES)(evaluate)

@@ -1,0 +1,1 @@
+"""PIQ: a mask told in the codes of the class that it explains."""

@@ -30,3 +30,8 @@ def emit_text(name: str, text: str, files: Sequence[Path]) -> None:
             raise SystemExit(f"error: {file} has no <!-- {name} --> … <!-- /{name} -->")
         after = pattern.sub(lambda match: f"{match[1]}{text.strip()}\n{match[2]}", before)
         file.write_text(after, encoding="utf-8")
+
+
+def quoting(name: str, files: Sequence[Path]) -> list[Path]:
+    """Return the documents that quote the table of a name."""
+    return [file for file in files if f"<!-- {name} -->" in file.read_text(encoding="utf-8")]

@@ -49,6 +49,18 @@ def test_the_most_relevant_comes_first_and_counts_as_one(model: Model) -> None:
     assert max(abs(one.relevance) for one in every.components) == pytest.approx(1)
 
 
+def test_the_parts_of_audiolime_are_the_sound_and_its_mask_is_made_of_them(model: Model) -> None:
+    sound = noise(1)[0]
+    found = earmark.decompose((sound, RATE), model, "audiolime", target="b", top=20)
+    assert found.of == len(found.components) == 8
+    together = torch.stack([one.mask for one in found.components]).sum(0)
+    assert torch.allclose(together, torch.ones(()), atol=1e-5)
+    positive = [(max(one.relevance, 0.0), one.mask) for one in found.components]
+    mask = sum(weight * part for weight, part in positive)
+    explained = earmark.explain((sound, RATE), model, "audiolime", target="b").mask
+    assert torch.allclose(explained, mask / mask.max(), atol=1e-4)
+
+
 def test_what_has_no_parts_is_told(model: Model) -> None:
     with pytest.raises(ModelError, match="saliency knows no components"):
         earmark.decompose((noise(1)[0], RATE), model, "saliency")

@@ -90,7 +90,7 @@ class Attribution(Explainer):
     def masks(self, stft: Tensor, target: Tensor, heard: Heard | None = None) -> Tensor:
         """See `Explainer.masks`."""
         canvas = Canvas(self.classifier, self.domain, self.scale)
-        picture = self._picture(canvas, stft, heard)
+        picture = self.picture(canvas, stft, heard)
         found = []
         with evaluating(self.classifier), torch.enable_grad(), warnings.catch_warnings():
             # It tells of gradients and hooks that it sets, and takes back.
@@ -125,7 +125,8 @@ class Attribution(Explainer):
             self.check_gradients(error)
             raise
 
-    def _picture(self, canvas: Canvas, stft: Tensor, heard: Heard | None) -> Picture:
+    def picture(self, canvas: Canvas, stft: Tensor, heard: Heard | None) -> Picture:
+        """Return what is attributed to of sounds; arguments as of `masks`."""
         with torch.no_grad():
             if self.domain == "features":
                 features = heard.features if heard else self.classifier.features(stft)

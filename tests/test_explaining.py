@@ -358,3 +358,8 @@ def test_only_a_quicker_copy_of_a_classifier_is_made(tiny: Model) -> None:
     # A network of one's own is not copied: a copy would take its memory, and no less time.
     own = Model("own", conv1d())
     assert prepare(own, "occlusion").quick().classifier is own.classifier
+
+
+def test_a_costly_method_goes_window_by_window() -> None:
+    quick, slow = (prepare("esc10", method) for method in ("gradcam", "rise"))
+    assert (quick.at_once, slow.at_once) == (AT_ONCE, 1)

@@ -128,7 +128,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, windows: int) -> None:
         if len(steps) == windows:
             raise StoppedError
 
-    monkeypatch.setattr(recording, "AT_ONCE", 2)
+    monkeypatch.setattr("earmark.explaining.AT_ONCE", 2)
     monkeypatch.setattr(recording.Tape, "add", stopping)
 
 
@@ -287,7 +287,7 @@ def test_what_cannot_be_read_now_may_be_read_later(
                 raise AudioError("the disk is gone")
             yield block
 
-    monkeypatch.setattr(recording, "AT_ONCE", 2)
+    monkeypatch.setattr("earmark.explaining.AT_ONCE", 2)
     with monkeypatch.context() as patch:
         patch.setattr(audio, "stream", breaking)
         with pytest.raises(AudioError, match="the disk is gone"):
@@ -304,7 +304,7 @@ def test_another_recording_of_the_same_name_deletes_no_work(
     def stop(*_: object) -> None:
         raise StoppedError
 
-    monkeypatch.setattr(recording, "AT_ONCE", 2)
+    monkeypatch.setattr("earmark.explaining.AT_ONCE", 2)
     for path in paths:
         with pytest.raises(StoppedError):
             explain_recording(request, path, tmp_path / "out", progress=stop)

@@ -44,7 +44,7 @@ def stopped(
     tiny: Model, sound_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Request, Path, Path]:
     """Return a request, a recording, and the folder that a run left after two of four windows."""
-    monkeypatch.setattr(recording, "AT_ONCE", 2)
+    monkeypatch.setattr("earmark.explaining.AT_ONCE", 2)
     monkeypatch.setattr(recording, "draw", lambda *_: None)
     monkeypatch.setattr(recording, "new_figure", lambda: Figure(figsize=(1, 1)))
     request, path = prepare(tiny, scores=False), sound_file("a.wav", seconds=3.3)

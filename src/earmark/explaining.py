@@ -86,7 +86,7 @@ class Request:
         """
         waiting: deque[Sound] = deque()
         request = self
-        for number, batch in enumerate(batched(self._windows_of(sounds, waiting), AT_ONCE)):
+        for number, batch in enumerate(batched(self._windows_of(sounds, waiting), self.at_once)):
             request = request.quick() if number == 1 else request
             found = request.findings([(window, its.targets) for its, window in batch])
             for (its, window), finding in zip(batch, found):
@@ -100,6 +100,11 @@ class Request:
     def classifier(self) -> AudioClassifier:
         """What is explained, or a quicker copy of it."""
         return self.explainer.classifier
+
+    @property
+    def at_once(self) -> int:
+        """How many windows go together; one where it takes seconds, so that one sees how far it is."""
+        return 1 if self.explainer.costly else AT_ONCE
 
     @property
     def sample_rate(self) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from earmark import __version__, audio
 from earmark.audio import named
 from earmark.errors import EarmarkError
-from earmark.explaining import AT_ONCE, Request, batched
+from earmark.explaining import Request, batched
 from earmark.explanation import (
     caption_note,
     is_mixed,
@@ -187,7 +187,7 @@ class _Work:
         seconds = audio.duration(self.path)
         total = None if seconds is None else self.request.windows.count(round(seconds * self.rate))
         with closing(self._taken_up(parts, total, notes)) as tape:
-            for batch in batched(islice(self.windows(), tape.done, None), AT_ONCE):
+            for batch in batched(islice(self.windows(), tape.done, None), self.request.at_once):
                 findings = self.request.findings([(window, targets) for window in batch])
                 for window, finding in zip(batch, findings):
                     tape.add(window, self._checked(finding), self.rate)

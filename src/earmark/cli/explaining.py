@@ -16,7 +16,7 @@ from earmark.bundled import find_model
 from earmark.cli.own import is_own
 from earmark.cli.terminal import STOPPED, say, say_error, say_stopped
 from earmark.errors import AudioError, EarmarkError
-from earmark.explaining import AT_ONCE, Request
+from earmark.explaining import Request
 from earmark.explanation import Explanation, save_several
 from earmark.pictures import percent
 from earmark.recording import explain_recording, identify, read_short
@@ -80,7 +80,7 @@ class Run:
             self._explain_long(its)
             return
         self._waiting.append(its)
-        if len(self._waiting) >= AT_ONCE:
+        if len(self._waiting) >= self.request.at_once:
             self.flush()
 
     def flush(self) -> None:

@@ -324,3 +324,12 @@ def test_a_broken_off_save_leaves_no_config(
     with pytest.raises(OutputError, match="No space left"):
         save_model(tiny, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_is_wanted_is_loaded(model_dir: Path) -> None:
+    there = set(load_model(model_dir).explainers)
+    assert there
+    assert load_model(model_dir, methods=()).explainers == {}
+    assert set(load_model(model_dir, methods=["lmac"]).explainers) == {"lmac"}
+    # What is not there is asked of all, so that an error can say what there is.
+    assert set(load_model(model_dir, methods=["l2i"]).explainers) == there

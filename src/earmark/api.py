@@ -12,7 +12,7 @@ from earmark.classifiers.base import AudioClassifier
 from earmark.classifiers.wrap import WrappedClassifier
 from earmark.errors import EarmarkError, ModelError
 from earmark.explainers.attribution import Attribution
-from earmark.explainers.base import Explainer
+from earmark.explainers.base import Explainer, Trained, find
 from earmark.explaining import AudioInput, Request
 from earmark.explanation import Explanation
 from earmark.model import Model, load_model
@@ -227,7 +227,7 @@ def prepare(
         a function of one sound and, for an array, its name, that explains it; its ``each`` takes many.
     """
     if not isinstance(model, Model):
-        model = _cached(model, device or "cpu")
+        model = _cached(model, device or "cpu", method)
     elif device is not None:
         model = model.to(device)
     explainer, classifier = model.explainer(method), model.classifier
@@ -261,19 +261,24 @@ def _numbered(sounds: Iterable[AudioInput]) -> Iterator[tuple[AudioInput, str]]:
     return ((one, f"sound-{number}") for number, one in enumerate(sounds, start=1))
 
 
-def _cached(name_or_dir: str | Path, device: str) -> Model:
+def _cached(name_or_dir: str | Path, device: str, method: str) -> Model:
+    """Load a model once, with what a method needs of it."""
+    name = method.partition("@")[0]
+    needed = (name,) if issubclass(find(name), Trained) else ()
     folder = find_model(name_or_dir).resolve()
     # A model that was trained anew in the same folder is another one.
-    return _load_once(folder, device, tuple(_stamp(file) for file in sorted(folder.iterdir())))
+    return _load_once(folder, device, needed, tuple(_stamp(file) for file in sorted(folder.iterdir())))
 
 
 def _stamp(file: Path) -> tuple[str, int]:
     return file.name, file.stat().st_mtime_ns if file.exists() else 0
 
 
-@lru_cache(maxsize=2)
-def _load_once(folder: Path, device: str, stamps: tuple[tuple[str, int], ...]) -> Model:
-    return load_model(folder, device)
+@lru_cache(maxsize=4)
+def _load_once(
+    folder: Path, device: str, methods: tuple[str, ...], stamps: tuple[tuple[str, int], ...]
+) -> Model:
+    return load_model(folder, device, methods=methods)
 
 
 def _check_choices(explainer: Explainer, method: str, threshold: float | None, area: float | None) -> None:

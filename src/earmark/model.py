@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -139,6 +139,7 @@ def load_model(
     name_or_dir: str | Path,
     device: str | torch.device = "cpu",
     classifier: AudioClassifier | None = None,
+    methods: Collection[str] | None = None,
 ) -> Model:
     """Load a bundled model or a model folder, ready to explain: in eval mode, frozen, float32.
 
@@ -147,6 +148,8 @@ def load_model(
         device: where the weights go, as torch names it.
         classifier: the network that the folder's explainers were trained for, where it is one of your own;
             it moves to the device as well.
+        methods: which of the folder's explainers are wanted, as each takes its time; all, if not given or if
+            it lacks one of them.
 
     Raises:
         ModelError: no such model or device; a file is missing, corrupt, or does not fit the others; a
@@ -158,9 +161,11 @@ def load_model(
     # Whatever new networks still draw, the caller's own chance must not change by it.
     with torch.random.fork_rng(devices=[]):
         classifier = _load_classifier(config.classifier, folder, classifier)
+        some = methods is not None and config.explainers.keys() >= set(methods)
         explainers = {
             method: _load_explainer(method, settings, classifier, folder)
             for method, settings in config.explainers.items()
+            if not some or method in (methods or ())
         }
     return Model(folder.resolve().name, classifier, explainers).to(device)
 

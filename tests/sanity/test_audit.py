@@ -134,7 +134,7 @@ def test_an_edge_is_found_moved_and_filled() -> None:
 
 def test_lines_are_found_taken_and_given() -> None:
     plain, others = noise(), noise(seed=1)
-    cue = Hum(6, 50).add(plain, RATE, torch.Generator().manual_seed(0))
+    cue = Hum(-3, 50).add(plain, RATE, torch.Generator().manual_seed(0))
     case = HumSuspect().look(cue.present, others, RATE)
     assert case is not None
     assert case.where.startswith("mains hum of 50 Hz, at ")
@@ -196,3 +196,13 @@ def test_the_clips_that_depend_most_come_first() -> None:
     falls = {sounds.names[clip]: fall for clip, fall in zip(looked.own.tolist(), looked.falls.tolist())}
     assert len(set(falls.values())) == len(falls)
     assert list(finding.clips) == sorted(falls, key=lambda name: -falls[name])[:5]
+
+
+def test_lines_that_flutter_are_no_hum() -> None:
+    # As those of a rotor or an engine: as loud as a hum on the whole, and never even.
+    plain = noise()
+    steady = Hum(-3, 50).add(plain, RATE, torch.Generator().manual_seed(0)).cue
+    time = torch.arange(SAMPLES) / RATE
+    fluttering = steady * (1 + 0.9 * torch.sin(2 * math.pi * 2.3 * time))
+    assert HumSuspect().look(plain + steady, noise(seed=1), RATE) is not None
+    assert HumSuspect().look(plain + fluttering, noise(seed=1), RATE) is None

@@ -14,6 +14,9 @@ from earmark.sanity.suspect import FAINT, Case, Suspect, stands_out, transform_l
 
 _LINE_DB = 8.0  # above what is around it, all along
 _AROUND_HZ = 160.0
+# Between the quieter moments of a line (quantiles of 10 and 40 %): mains and whistles are even, rotors and
+# engines flutter, and noise goes up and down by 7 dB. Chosen on the development seeds of bench/audit.py.
+_EVEN_DB = 1.6
 _LINE_WIDTH = 2  # bins to each side, as wide as the window makes it
 _MAINS = (50.0, 60.0)
 
@@ -31,6 +34,18 @@ def _smoothed(values: Tensor, width: int) -> Tensor:
     return padded.unfold(1, 2 * half + 1, 1).median(-1).values
 
 
+def _quantiles(waveform: Tensor, rate: int, shares: Sequence[float]) -> Tensor:
+    """Return how loud each frequency is at the quieter moments of sounds, (shares, batch, bins) in dB.
+
+    Moments in which all is silent do not count.
+    """
+    power = _long_stft(waveform, rate).abs().square()
+    level = power.sum(1, keepdim=True)
+    silent = level <= level.amax(2, keepdim=True) * FAINT**2
+    steady = power.masked_fill(silent, torch.nan).nanquantile(power.new_tensor(shares), dim=2)
+    return 10 * (steady.nan_to_num(0.0) + 1e-12).log10()
+
+
 def prominence(waveform: Tensor, rate: int) -> Tensor:
     """Return by how much each frequency is above those around it all along a sound, (batch, bins) in dB.
 
@@ -41,13 +56,26 @@ def prominence(waveform: Tensor, rate: int) -> Tensor:
         waveform: (batch, samples).
         rate: in Hz.
     """
-    power = _long_stft(waveform, rate).abs().square()
-    level = power.sum(1, keepdim=True)
-    silent = level <= level.amax(2, keepdim=True) * FAINT**2
-    steady = power.masked_fill(silent, torch.nan).nanquantile(0.2, dim=2).nan_to_num(0.0)
-    steady_db = 10 * (steady + 1e-12).log10()
+    (steady,) = _quantiles(waveform, rate, [0.2])
     width = round(_AROUND_HZ / rate * transform_length(rate)) | 1
-    return steady_db - _smoothed(steady_db, width)
+    return steady - _smoothed(steady, width)
+
+
+def unevenness(waveform: Tensor, rate: int) -> Tensor:
+    """Return by how much each frequency goes up and down in a sound's quieter moments, (batch, bins) in dB.
+
+    Args:
+        waveform: (batch, samples).
+        rate: in Hz.
+    """
+    low, high = _quantiles(waveform, rate, [0.1, 0.4])
+    return high - low
+
+
+def steady_lines(waveform: Tensor, rate: int) -> Tensor:
+    """Return at which frequencies a line sounds, all along and evenly, (batch, bins) of booleans."""
+    there = (prominence(waveform, rate) >= _LINE_DB) & (unevenness(waveform, rate) <= _EVEN_DB)
+    return F.max_pool1d(there.float()[:, None], 3, 1, 1)[:, 0] > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +118,13 @@ class Hum(Suspect):
         """See `Suspect.look`."""
         if own.shape[1] < 4 * transform_length(rate):
             return None
-        above = [prominence(sounds, rate) for sounds in (own, others)]
-        near = [F.max_pool1d(values[:, None], 3, 1, 1)[:, 0] >= _LINE_DB for values in above]
+        near = [steady_lines(sounds, rate) for sounds in (own, others)]
         lines = stands_out(*near)
         if not lines.any():
             return None
         has, have = (values[:, lines].double().mean(1) >= 0.5 for values in near)
         wide = F.max_pool1d(lines.float()[None, None], 2 * _LINE_WIDTH + 1, 1, _LINE_WIDTH)[0, 0] > 0
-        level = above[0].mean(0).masked_fill(~wide, -torch.inf)
+        level = prominence(own, rate).mean(0).masked_fill(~wide, -torch.inf)
         step = rate / transform_length(rate)
         return _Lines(_name_lines(_peaks(level, wide, step)), has, float(have.double().mean()), rate, wide)
 

@@ -15,7 +15,7 @@ import earmark
 import earmark.api
 from earmark.classifiers.base import Heard
 from earmark.errors import AudioError, ModelError
-from earmark.explainers.base import Explainer, names
+from earmark.explainers.base import Explainer, Trained, registered
 from earmark.metrics import score
 from earmark.model import Model, save_model
 
@@ -248,7 +248,17 @@ def test_a_method_that_needs_other_sounds_is_refused_before_any_sound_is_read(ti
         earmark.explain("no-such-file.wav", tiny, "class-mean")
 
 
-@pytest.mark.parametrize("method", [name for name in names() if name != "class-mean"])
+# A tiny L-MAC is all that is trained here; it has no attention, and zennit may not be there.
+LISTENABLE = [
+    name
+    for name, kind in registered().items()
+    if not kind.needs_examples
+    and (name == "lmac" or not issubclass(kind, Trained))
+    and name not in ("attention-rollout", "gradient-x-attention", "lrp")
+]
+
+
+@pytest.mark.parametrize("method", LISTENABLE)
 def test_every_method_can_be_listened_to(tiny: Model, method: str) -> None:
     check_parts(earmark.explain((make_sound(1.0), RATE), tiny, method), RATE)
 
@@ -275,7 +285,9 @@ def test_a_folder_is_loaded_once_until_it_changes(
     folder, loads = tmp_path / "model", []
     shutil.copytree(model_dir, folder)
     load = earmark.api.load_model
-    monkeypatch.setattr(earmark.api, "load_model", lambda *options: loads.append(1) or load(*options))
+    monkeypatch.setattr(
+        earmark.api, "load_model", lambda *given, **options: loads.append(1) or load(*given, **options)
+    )
     sound = (make_sound(1.0), RATE)
     first, second = (earmark.explain(sound, folder, scores=False) for _ in range(2))
     assert len(loads) == 1

@@ -72,10 +72,12 @@ def unevenness(waveform: Tensor, rate: int) -> Tensor:
     return high - low
 
 
-def steady_lines(waveform: Tensor, rate: int) -> Tensor:
-    """Return at which frequencies a line sounds, all along and evenly, (batch, bins) of booleans."""
-    there = (prominence(waveform, rate) >= _LINE_DB) & (unevenness(waveform, rate) <= _EVEN_DB)
-    return F.max_pool1d(there.float()[:, None], 3, 1, 1)[:, 0] > 0
+def lines_in(waveform: Tensor, rate: int) -> tuple[Tensor, Tensor]:
+    """Return at which frequencies a line sounds all along, and where evenly, booleans of (batch, bins)."""
+    there = prominence(waveform, rate) >= _LINE_DB
+    even = there & (unevenness(waveform, rate) <= _EVEN_DB)
+    near, even_near = (F.max_pool1d(each.float()[:, None], 3, 1, 1)[:, 0] > 0 for each in (there, even))
+    return near, even_near
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +120,12 @@ class Hum(Suspect):
         """See `Suspect.look`."""
         if own.shape[1] < 4 * transform_length(rate):
             return None
-        near = [steady_lines(sounds, rate) for sounds in (own, others)]
-        lines = stands_out(*near)
-        if not lines.any():
+        (near, even), (near_others, even_others) = (lines_in(sounds, rate) for sounds in (own, others))
+        # One that is even is enough: the weaker ones of a hum are not, as they are near the noise.
+        if not stands_out(even, even_others).any():
             return None
-        has, have = (values[:, lines].double().mean(1) >= 0.5 for values in near)
+        lines = stands_out(near, near_others)
+        has, have = (values[:, lines].double().mean(1) >= 0.5 for values in (near, near_others))
         wide = F.max_pool1d(lines.float()[None, None], 2 * _LINE_WIDTH + 1, 1, _LINE_WIDTH)[0, 0] > 0
         level = prominence(own, rate).mean(0).masked_fill(~wide, -torch.inf)
         step = rate / transform_length(rate)

@@ -19,6 +19,8 @@ _AROUND_HZ = 160.0
 _EVEN_DB = 1.6
 _LINE_WIDTH = 2  # bins to each side, as wide as the window makes it
 _MAINS = (50.0, 60.0)
+_HARMONICS = 12
+_EVEN_SHARES = 0.5, 0.4  # as `stands_out` has them; what is even is rarer in nature than what is loud
 
 
 def _long_stft(waveform: Tensor, rate: int) -> Tensor:
@@ -122,14 +124,47 @@ class Hum(Suspect):
             return None
         (near, even), (near_others, even_others) = (lines_in(sounds, rate) for sounds in (own, others))
         # One that is even is enough: the weaker ones of a hum are not, as they are near the noise.
-        if not stands_out(even, even_others).any():
+        if not stands_out(even, even_others, *_EVEN_SHARES).any():
             return None
-        lines = stands_out(near, near_others)
+        lines = stands_out(near, near_others) | stands_out(even, even_others, *_EVEN_SHARES)
         has, have = (values[:, lines].double().mean(1) >= 0.5 for values in (near, near_others))
-        wide = F.max_pool1d(lines.float()[None, None], 2 * _LINE_WIDTH + 1, 1, _LINE_WIDTH)[0, 0] > 0
-        level = prominence(own, rate).mean(0).masked_fill(~wide, -torch.inf)
-        step = rate / transform_length(rate)
-        return _Lines(_name_lines(_peaks(level, wide, step)), has, float(have.double().mean()), rate, wide)
+        level, step = prominence(own, rate).mean(0), rate / transform_length(rate)
+        wide = _widened(lines)
+        places = _peaks(level.masked_fill(~wide, -torch.inf), wide, step)
+        if mains := _mains(places):
+            # Its weaker harmonics count as well, though in too few sounds they stand out of the rest.
+            wide |= _widened(_harmonics(mains, step, len(level)).to(wide.device))
+        return _Lines(_name_lines(places), has, float(have.double().mean()), rate, wide)
+
+
+def _widened(lines: Tensor) -> Tensor:
+    """Return lines, (bins,) of booleans, as wide as the window makes them."""
+    return F.max_pool1d(lines.float()[None, None], 2 * _LINE_WIDTH + 1, 1, _LINE_WIDTH)[0, 0] > 0
+
+
+def _harmonics(mains: float, step: float, bins: int) -> Tensor:
+    """Mark the bins of the first harmonics of a mains frequency, (bins,) of booleans.
+
+    >>> _harmonics(50.0, 25.0, 8).tolist()
+    [False, False, True, False, True, False, True, False]
+    """
+    places = (torch.arange(1, _HARMONICS + 1) * mains / step).round().long()
+    marked = torch.zeros(bins, dtype=torch.bool)
+    marked[places[places < bins]] = True
+    return marked
+
+
+def _mains(places: Sequence[float]) -> float | None:
+    """Return of which mains frequency several lines, in Hz, are harmonics, if of one.
+
+    >>> _mains([50.8, 148.4]), _mains([50.8]), _mains([82.0, 164.0])
+    (50.0, None, None)
+    """
+    for mains in _MAINS:
+        off = [abs(place / mains - round(place / mains)) * mains for place in places]
+        if len(places) > 1 and max(off) <= 5 and min(places) < 5 * mains:
+            return mains
+    return None
 
 
 def _peaks(level: Tensor, wide: Tensor, step: float) -> list[float]:
@@ -157,8 +192,6 @@ def _name_lines(places: Sequence[float]) -> str:
     ('mains hum of 50 Hz, at 51, 102, 148 Hz', 'a line at 1234 Hz')
     """
     told = ", ".join(f"{place:.0f}" for place in places[:6]) + (" …" if len(places) > 6 else "")
-    for mains in _MAINS:
-        off = [abs(place / mains - round(place / mains)) * mains for place in places]
-        if len(places) > 1 and max(off) <= 5 and min(places) < 5 * mains:
-            return f"mains hum of {mains:.0f} Hz, at {told} Hz"
+    if mains := _mains(places):
+        return f"mains hum of {mains:.0f} Hz, at {told} Hz"
     return f"lines at {told} Hz" if len(places) > 1 else f"a line at {told} Hz"

@@ -82,10 +82,17 @@ class Suspect(ABC):
         """
 
 
-def stands_out(own: Tensor, others: Tensor) -> Tensor:
-    """Return where most sounds of a class have what others lack, from (sounds, places) of booleans."""
+def stands_out(own: Tensor, others: Tensor, most: float = _MOST, more: float = _MORE) -> Tensor:
+    """Return where most sounds of a class have what others lack, from (sounds, places) of booleans.
+
+    Args:
+        own: of the class.
+        others: of others.
+        most: the share of the class that must have it.
+        more: by how much that must exceed the share of others.
+    """
     share = own.double().mean(0)
-    return (share >= _MOST) & (share - others.double().mean(0) >= _MORE)
+    return (share >= most) & (share - others.double().mean(0) >= more)
 
 
 def rms(sounds: Tensor) -> Tensor:

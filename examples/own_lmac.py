@@ -21,7 +21,7 @@ from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
 from earmark.explainers.lmac.guidance import GuidanceConfig
 from earmark.explainers.lmac.objective import ObjectiveConfig
-from earmark.explainers.lmac.training import LmacRecipe, Scenes, train_lmac
+from earmark.explainers.lmac.training import LmacRecipe, LmacScenes, train_lmac
 from earmark.model import load_model, save_model
 from earmark.training.loop import LoopSettings
 
@@ -31,7 +31,7 @@ RECIPE = LmacRecipe(
     objective=ObjectiveConfig(mask_in=1, mask_out=1, out_loss="bounded", sparsity=1),
     # It is known what the sounds of a class are like alone, so masks are drawn towards them.
     guidance=GuidanceConfig(kind="sdr", weight=8),
-    scenes=Scenes(clean=0, noise=0, other_class=0.5, passes=1),
+    scenes=LmacScenes(clean=0, noise=0, other_class=0.5, passes=1),
     loop=LoopSettings(epochs=8, batch_size=16, learning_rate=3e-2),
 )
 

@@ -213,7 +213,8 @@ def truth(trial: Trial, seed: int) -> dict[str, float]:
     given = plant(trial.unplanted[others], what, torch.Generator().manual_seed(seed))
     own = (material.labels == index) & (decided == index)
     found["given"] = float((network(given).argmax(1) == index).double().mean())
-    found["taken"] = float((network(trial.unplanted[own]).argmax(1) != index).double().mean())
+    if own.any():  # a network may have learned nothing of the class
+        found["taken"] = float((network(trial.unplanted[own]).argmax(1) != index).double().mean())
     return found
 
 

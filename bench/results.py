@@ -4,8 +4,9 @@
 
 DIR holds ``esc10/`` in ESC-50's layout, ``ambient/`` in WHAM!'s and ``ljspeech/`` in LJSpeech's. It runs
 ``earmark evaluate`` by ``recipes/esc10/results.yaml`` and ``family.yaml``, at most two hours on one core, as
-some methods take thousands of passes a sound; a stopped run goes on where it was. Then it says, per condition
-and area, where L-MAC is ahead of every method that explains, and what each method costs.
+some methods take hundreds of passes a sound; LRP needs ``pip install 'earmark[lrp]'``. A stopped run goes on
+where it was. Then it says, per condition and area, where L-MAC is ahead of every method that explains, and
+what each method costs.
 """
 
 from __future__ import annotations

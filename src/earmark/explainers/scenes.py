@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from earmark.classifiers.augment import random_gain, time_shift, uniform
 from earmark.classifiers.training import Clips
 from earmark.data.mixtures import mix
 from earmark.data.noise import random_noise
 from earmark.features.level import peak_of
-from earmark.training.loop import in_batches
+from earmark.training.loop import Job, Row, in_batches
 
 
 class Scenes(BaseModel):
@@ -82,6 +82,33 @@ def draw_scenes(
         order = torch.randperm(len(clips.waveform), generator=generator)
         for index in in_batches(order, batch_size):
             yield draw_scene(clips, index, scenes, generator)
+
+
+def scene_job(
+    step: nn.Module,
+    clips: Clips,
+    scenes: Scenes,
+    batch_size: int,
+    validate: Callable[[], Row],
+    criterion: Callable[[Row], float],
+) -> Job:
+    """Return a training on scenes for `earmark.training.loop.fit`; the step takes a `SceneBatch`'s parts.
+
+    Args:
+        step: maps a batch to its losses.
+        clips: what the scenes are made of.
+        scenes: what they are.
+        batch_size: clips a step.
+        validate: returns the scores of an epoch.
+        criterion: these scores → the figure whose highest epoch is kept.
+    """
+    return Job(
+        step=step,
+        batches=lambda epoch, generator: draw_scenes(clips, scenes, batch_size, generator),
+        validate=validate,
+        criterion=criterion,
+        steps_per_epoch=epoch_length(clips, scenes, batch_size),
+    )
 
 
 def draw_scene(clips: Clips, index: Tensor, scenes: Scenes, generator: torch.Generator) -> SceneBatch:

@@ -16,8 +16,8 @@ from earmark.explainers.criterion import criterion
 from earmark.explainers.l2i.dictionary import learn_dictionary, log_spectra
 from earmark.explainers.l2i.explainer import L2i
 from earmark.explainers.l2i.network import L2iConfig, L2iNetwork
-from earmark.explainers.scenes import Scenes, draw_scenes, epoch_length
-from earmark.training.loop import Job, LoopSettings, Row, fit
+from earmark.explainers.scenes import Scenes, scene_job
+from earmark.training.loop import LoopSettings, Row, fit
 
 
 class L2iRecipe(BaseModel):
@@ -133,11 +133,13 @@ def train_l2i(
     dictionary, usual = learn_dictionary(spectra, explainer.config.components, seed)
     explainer.network.dictionary.copy_(dictionary)
     explainer.network.usual.copy_(usual)
-    job = Job(
-        step=L2iStep(explainer, recipe),
-        batches=lambda epoch, generator: draw_scenes(train, recipe.scenes, recipe.loop.batch_size, generator),
-        validate=validate,
-        criterion=lambda row: criterion(row, recipe.mean_limit) + row["agreement"],
-        steps_per_epoch=epoch_length(train, recipe.scenes, recipe.loop.batch_size),
+    step, batch_size = L2iStep(explainer, recipe), recipe.loop.batch_size
+    job = scene_job(
+        step,
+        train,
+        recipe.scenes,
+        batch_size,
+        validate,
+        lambda row: criterion(row, recipe.mean_limit) + row["agreement"],
     )
     return fit(job, recipe.loop, folder, report)

@@ -17,8 +17,8 @@ from earmark.errors import ModelError
 from earmark.explainers.criterion import criterion
 from earmark.explainers.lmac_td.explainer import LmacTd
 from earmark.explainers.lmac_td.network import LmacTdConfig
-from earmark.explainers.scenes import Scenes, draw_scenes, epoch_length
-from earmark.training.loop import Job, LoopSettings, Row, fit
+from earmark.explainers.scenes import Scenes, scene_job
+from earmark.training.loop import LoopSettings, Row, fit
 
 
 class LmacTdObjective(BaseModel):
@@ -201,11 +201,8 @@ def train_lmac_td(
         given = "lmac-td is trained by gradients, and the classifier lets none through to its input"
         fix = "write its front end in torch, or set objective.kept and objective.rest to 0"
         raise ModelError(given, "one that is differentiable", fix)
-    job = Job(
-        step=LmacTdStep(explainer, objective),
-        batches=lambda epoch, generator: draw_scenes(train, recipe.scenes, recipe.loop.batch_size, generator),
-        validate=validate,
-        criterion=lambda row: criterion(row, recipe.mean_limit),
-        steps_per_epoch=epoch_length(train, recipe.scenes, recipe.loop.batch_size),
+    step, batch_size = LmacTdStep(explainer, objective), recipe.loop.batch_size
+    job = scene_job(
+        step, train, recipe.scenes, batch_size, validate, lambda row: criterion(row, recipe.mean_limit)
     )
     return fit(job, recipe.loop, folder, report)

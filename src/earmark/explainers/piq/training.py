@@ -17,9 +17,9 @@ from earmark.explainers.criterion import criterion
 from earmark.explainers.piq.explainer import Piq
 from earmark.explainers.piq.network import PiqConfig, PiqNetwork
 from earmark.explainers.piq.quantiser import perplexity
-from earmark.explainers.scenes import Scenes, draw_scenes, epoch_length
+from earmark.explainers.scenes import Scenes, scene_job
 from earmark.features.masking import apply_mask
-from earmark.training.loop import Job, LoopSettings, Row, fit
+from earmark.training.loop import LoopSettings, Row, fit
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -176,11 +176,8 @@ def train_piq(
     if recipe.objective.mask_in and not explainer.classifier.passes_gradients():
         given = "piq is trained by gradients, and the classifier lets none through to its input"
         raise ModelError(given, "one that is differentiable", "set objective.mask_in to 0, which needs none")
-    job = Job(
-        step=PiqStep(explainer, recipe.objective),
-        batches=lambda epoch, generator: draw_scenes(train, recipe.scenes, recipe.loop.batch_size, generator),
-        validate=validate,
-        criterion=lambda row: criterion(row, recipe.mean_limit),
-        steps_per_epoch=epoch_length(train, recipe.scenes, recipe.loop.batch_size),
+    step, batch_size = PiqStep(explainer, recipe.objective), recipe.loop.batch_size
+    job = scene_job(
+        step, train, recipe.scenes, batch_size, validate, lambda row: criterion(row, recipe.mean_limit)
     )
     return fit(job, recipe.loop, folder, report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from selenium.webdriver.common.keys import Keys
 
 import earmark
 from browser.conftest import screenshot
+from browser.looking import failing_contrasts, heard, place, slide, unnamed, wait_for
 from earmark.report.html import make_page
 
 RATE = 16_000
@@ -31,27 +31,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = folder / "report.html"
     path.write_text(page.render("What was heard <i>", "three sounds"), encoding="utf-8")
     return path.as_uri()
-
-
-def wait_for(check: Any, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.05)
-
-
-def heard(article: Any) -> float:
-    return float(article.get_attribute("data-heard") or "nan")
-
-
-def place(article: Any) -> float:
-    return float(article.get_attribute("data-place") or 0)
-
-
-def slide(page: Any, slider: Any, value: int) -> None:
-    page.execute_script(
-        "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))", slider, value
-    )
 
 
 @pytest.fixture
@@ -131,11 +110,8 @@ def test_names_are_text(page: Any, articles: list[Any]) -> None:
 
 
 def test_everything_has_a_name_and_fits_a_phone(page: Any, articles: list[Any]) -> None:
-    unnamed = page.execute_script(
-        "return [...document.querySelectorAll('button, input, select')]"
-        ".filter(e => !(e.textContent.trim() || e.closest('label'))).length"
-    )
-    assert unnamed == 0
+    assert unnamed(page) == []
+    assert failing_contrasts(page) == []
     page.set_window_size(390, 800)
     try:
         wide = page.execute_script("return document.documentElement.scrollWidth - window.innerWidth")

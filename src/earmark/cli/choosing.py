@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MOST_VOICES = 200  # of LJSpeech's 13100, which would fill the memory
 
 
-def usable(model: Model, domains: Sequence[Domain]) -> tuple[str, ...]:
+def usable(model: Model, domains: Sequence[Domain], quiet: bool = False) -> tuple[str, ...]:
     """Return the methods that can explain a model in reasonable time, and tell of others why they cannot.
 
     Methods that take a hundred passes a sound or more, or have no masks in these domains, are left out in
@@ -32,6 +32,7 @@ def usable(model: Model, domains: Sequence[Domain]) -> tuple[str, ...]:
     Args:
         model: what is to be explained.
         domains: where masks are to live.
+        quiet: whether to tell nothing.
     """
     from earmark.evaluation.evaluate import TRAINED
     from earmark.explainers.base import Trained, registered
@@ -48,7 +49,8 @@ def usable(model: Model, domains: Sequence[Domain]) -> tuple[str, ...]:
             reason = _refusal(model.explainer(name).on(here[0]))
             if reason:
                 its = f"it{reason.removeprefix(name)}" if reason.startswith(f"{name} ") else reason
-                typer.echo(f"{name} is left out: {its}", err=True)
+                if not quiet:
+                    typer.echo(f"{name} is left out: {its}", err=True)
                 continue
         methods.append(name)
     return tuple(methods)

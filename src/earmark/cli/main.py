@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from earmark import __version__
+from earmark.cli.app import EXAMPLES as APP_EXAMPLES
+from earmark.cli.app import page
 from earmark.cli.audit import EXAMPLES as AUDIT_EXAMPLES
 from earmark.cli.audit import audit
 from earmark.cli.components import EXAMPLES as COMPONENTS_EXAMPLES
@@ -59,6 +61,7 @@ app = typer.Typer(
 app.command(no_args_is_help=True, epilog=EXAMPLES)(explain)
 app.command(no_args_is_help=True, epilog=COMPONENTS_EXAMPLES)(components)
 app.command(no_args_is_help=True, epilog=REPORT_EXAMPLES)(report)
+app.command("app", epilog=APP_EXAMPLES)(page)
 app.add_typer(train, name="train")
 app.add_typer(import_, name="import")
 app.command(no_args_is_help=True, epilog=EVALUATE_EXAMPLES)(evaluate)

@@ -67,20 +67,33 @@ class Page:
             self._add_one(folder, name, values["input"], one)
 
     def _add_one(self, folder: Path, stem: str, source: str, one: Mapping[str, Any]) -> None:
-        variant = {name: one[name] for name in _SAID}
         rate, samples = int(one["sample_rate"]), int(one["samples"])
-        entry = {"name": Path(source).name, "rate": rate, "samples": samples}
+        entry: dict[str, Any] = {"name": Path(source).name, "rate": rate, "samples": samples}
         if samples > LONGEST * rate:
             entry |= {"trouble": f"{samples / rate:.0f} s are too long to be played here, see {stem}.png"}
-            self._place(entry | {"audio": f"{folder}/{stem}"}, variant)
+            self._place(entry | {"audio": f"{folder}/{stem}"}, {name: one[name] for name in _SAID})
             return
         config = SpectrogramConfig.model_validate(one.get("spectrogram") or SpectrogramConfig.at(rate))
         kept, rest = (_read(folder / f"{stem}.{part}.wav", rate) for part in ("listen", "rest"))
-        whole = kept + rest
-        sound = self._sound(whole, rate)
-        mask = _png(mask_between(whole, kept, config))
-        variant["mask"] = _name(mask)
-        self.masks[variant["mask"]] = mask
+        self.add_sound(entry["name"], kept + rest, mask_between(kept + rest, kept, config), config, one)
+
+    def add_sound(
+        self, name: str, whole: Tensor, mask: Tensor, config: SpectrogramConfig, said: Mapping[str, Any]
+    ) -> None:
+        """Add a sound with an explanation of it; a sound that is there already gets one more explanation.
+
+        Args:
+            name: what stands above it.
+            whole: (samples,).
+            mask: (bins, frames) in [0, 1], 1 = kept.
+            config: the transform that the mask lives on.
+            said: label, decision, probability and so on, as STEM.json has them.
+        """
+        picture = _png(mask)
+        variant = {key: said[key] for key in _SAID} | {"mask": _name(picture)}
+        self.masks[variant["mask"]] = picture
+        entry = {"name": name, "rate": config.sample_rate, "samples": len(whole)}
+        sound = self._sound(whole, config.sample_rate)
         self._place(entry | {"audio": sound, "spectrogram": config.model_dump()}, variant)
 
     def _sound(self, whole: Tensor, rate: int) -> str:
@@ -106,24 +119,27 @@ class Page:
         entry = {"name": name, "rate": 1, "samples": 0, "audio": name, "trouble": why, "variants": [variant]}
         self.list.append(entry)
 
-    def render(self, title: str, about: str) -> str:
-        """Return the page; whatever comes from files is text in it, and never markup."""
-        page = {
+    def data(self) -> dict[str, Any]:
+        """Return what the player on a page reads, ready for strict JSON: files are in base64."""
+        return {
             "list": self.list,
             "sounds": {name: base64.b64encode(data).decode() for name, data in self.sounds.items()},
             "masks": {name: base64.b64encode(data).decode() for name, data in self.masks.items()},
         }
+
+    def render(self, title: str, about: str) -> str:
+        """Return the page; whatever comes from files is text in it, and never markup."""
         templates = files("earmark.report") / "templates"
-        style, script, frame = (
+        style, player, script, frame = (
             (templates / name).read_text(encoding="utf-8")
-            for name in ("report.css", "report.js", "report.html")
+            for name in ("report.css", "player.js", "report.js", "report.html")
         )
         return Template(frame).substitute(
             title=html.escape(title),
             about=html.escape(about),
             style=style,
-            script=script,
-            data=as_json(page),
+            script=player + script,
+            data=as_json(self.data()),
         )
 
 

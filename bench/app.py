@@ -23,8 +23,9 @@ import uvicorn
 from tables import emit
 
 import earmark
-from earmark.app.server import address_of, build, listen
+from earmark.app.server import build
 from earmark.app.service import Service
+from earmark.web import address_of, listen
 
 LOOK_EVERY = 0.02  # seconds; the page looks every 0.12 s at first
 

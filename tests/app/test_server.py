@@ -21,9 +21,10 @@ pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'ea
 from fastapi.testclient import TestClient
 
 from earmark.app.jobs import Jobs
-from earmark.app.server import build, listen
+from earmark.app.server import build
 from earmark.app.service import Limits, Service
 from earmark.errors import OutputError
+from earmark.web import listen
 
 RATE = 16_000
 HOME = "http://127.0.0.1"

@@ -23,8 +23,9 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from earmark.app.server import address_of, build, listen
+from earmark.app.server import build
 from earmark.app.service import Limits, Service
+from earmark.web import address_of, listen
 
 RATE = 16_000
 

@@ -48,8 +48,9 @@ def page(
         if find_spec(name) is None:
             given = f"the page needs {name}, which is not installed"
             raise ModelError(given, fix="pip install 'earmark[app]'")
-    from earmark.app.server import address_of, build, listen, serve
+    from earmark.app.server import build
     from earmark.app.service import Limits, Service
+    from earmark.web import address_of, listen, serve
 
     with listen(host, port) as bound:
         models = [find(name, device) for name in model or ["esc10"]]

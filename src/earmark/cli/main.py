@@ -28,6 +28,7 @@ from earmark.cli.report import EXAMPLES as REPORT_EXAMPLES
 from earmark.cli.report import report
 from earmark.cli.sanity import EXAMPLES as SANITY_EXAMPLES
 from earmark.cli.sanity import sanity
+from earmark.cli.study import study
 from earmark.cli.tables import EXAMPLES as TABLES_EXAMPLES
 from earmark.cli.tables import tables
 from earmark.cli.terminal import STOPPED, exit_code, say, say_error, say_stopped
@@ -64,6 +65,7 @@ app.command(no_args_is_help=True, epilog=REPORT_EXAMPLES)(report)
 app.command("app", epilog=APP_EXAMPLES)(page)
 app.add_typer(train, name="train")
 app.add_typer(import_, name="import")
+app.add_typer(study, name="study")
 app.command(no_args_is_help=True, epilog=EVALUATE_EXAMPLES)(evaluate)
 app.command(no_args_is_help=True, epilog=TABLES_EXAMPLES)(tables)
 app.command(no_args_is_help=True, epilog=SANITY_EXAMPLES)(sanity)

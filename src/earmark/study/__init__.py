@@ -1,0 +1,1 @@
+"""Listening studies: which explanation people prefer, as section 3.3 of the paper asks them."""

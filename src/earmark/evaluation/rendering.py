@@ -1,4 +1,4 @@
-"""Summaries as text, in the shape of the paper's tables: Markdown, LaTeX, and CSV for further use."""
+"""Summaries as text, in the shape of the paper's tables: Markdown, LaTeX, HTML, and CSV for further use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pandas import DataFrame
 
 from earmark.evaluation.tables import BETTER, CONTROLS, FEWEST_CLIPS
 
-Format = Literal["markdown", "csv", "latex"]
+Format = Literal["markdown", "csv", "latex", "html"]
 
 _SHOWN = ("AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP", "MM", "share", "SI-SDRi")
 _DECIMALS = {"AI": 1, "AD": 1, "AG": 1, "SI-SDRi": 1, "MM": 3}
@@ -67,6 +67,14 @@ _LATEX = _Style(
     paper=r"\emph{{{}, published}}",
     arrows={1: r" $\uparrow$", -1: r" $\downarrow$", 0: ""},
 )
+_HTML = _Style(
+    special={"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"},
+    bold="<b>{}</b>",
+    half=" <small>±{}</small>",
+    differs=" †",
+    paper="<i>{}, published</i>",
+    arrows={1: " ↑", -1: " ↓", 0: ""},
+)
 
 
 def render(
@@ -75,14 +83,14 @@ def render(
     reference: str = "lmac",
     controls: Sequence[str] = CONTROLS,
 ) -> str:
-    """Write a summary as text: a table per condition, domain and area in Markdown or LaTeX, or tidy CSV.
+    """Write a summary as text: a table per condition, domain and area, or tidy CSV.
 
     In the tables the best mean of each column is bold, controls aside; ± is half the 95 % interval; † marks
     what differs from the reference. CSV has the ends of every interval.
 
     Args:
         summary: as `earmark.evaluation.tables.summarise` gives it.
-        form: "markdown", "latex" (needs the package booktabs) or "csv".
+        form: "markdown", "latex" (needs the package booktabs), "html" (the middle of a page) or "csv".
         reference: the method that the summary compares with.
         controls: what is shown last and not ranked.
 
@@ -96,7 +104,7 @@ def render(
     """
     if form == "csv":
         return summary.to_csv(index=False, lineterminator="\n")
-    write = _markdown if form == "markdown" else _latex
+    write = {"markdown": _markdown, "latex": _latex, "html": _html}[form]
     return "\n".join(write(summary, reference, controls)) + "\n"
 
 
@@ -124,6 +132,24 @@ def _latex(summary: DataFrame, reference: str, controls: Sequence[str]) -> Itera
             yield from (r"\end{tabular}", r"\end{table}", "")
     yield r"\noindent\footnotesize"
     yield from (_LATEX.escape(note) for note in _notes(summary, reference))
+
+
+def _html(summary: DataFrame, reference: str, controls: Sequence[str]) -> Iterator[str]:
+    for section in _blocks(summary, ["protocol", "domain", "area"]):
+        title = _title(section)
+        yield f'<section class="masks"><h2>{_HTML.escape(title[:1].upper() + title[1:])}</h2>'
+        for block in _blocks(section, ["condition"]):
+            header, *rows = _grid(block, _HTML, reference, controls)
+            yield f"<h3>{_HTML.escape(block['condition'].iloc[0])}</h3><p>{_HTML.escape(_facts(block))}</p>"
+            yield f'<div class="wide"><table><thead>{_html_row(header, "th")}</thead><tbody>'
+            yield from map(_html_row, rows)
+            yield "</tbody></table></div>"
+        notes = "".join(f"<li>{_HTML.escape(note)}</li>" for note in _notes(section, reference))
+        yield f"<ul>{notes}</ul></section>"
+
+
+def _html_row(cells: Sequence[str], tag: str = "td") -> str:
+    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _latex_row(cells: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import threading
 import time
@@ -100,6 +101,19 @@ def test_a_file_is_explained_and_heard(app: Any, sounds: Path) -> None:
     screenshot(app, "app")
     assert unnamed(app) == []
     assert failing_contrasts(app) == []
+
+
+def test_a_file_can_be_dropped_anywhere_on_the_page(app: Any, sounds: Path) -> None:
+    content = base64.b64encode((sounds / "a dög <i>.wav").read_bytes()).decode()
+    app.execute_script(
+        "const bytes = Uint8Array.from(atob(arguments[0]), (one) => one.charCodeAt(0));"
+        "const dataTransfer = new DataTransfer();"
+        "dataTransfer.items.add(new File([bytes], 'dropped.wav', { type: 'audio/wav' }));"
+        "const more = { dataTransfer, bubbles: true, cancelable: true };"
+        "for (const kind of ['dragenter', 'drop']) document.body.dispatchEvent(new DragEvent(kind, more));",
+        content,
+    )
+    assert explained(app).find_element(By.TAG_NAME, "h2").text == "dropped.wav"
 
 
 def test_the_files_can_be_had_and_a_page_loaded_again_finds_its_sound(app: Any, sounds: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,3 +120,15 @@ def test_everything_has_a_name_and_fits_a_phone(page: Any, articles: list[Any]) 
         assert wide <= 0
     finally:
         page.set_window_size(1200, 1400)
+
+
+def test_the_gallery_opens_and_is_heard(page: Any) -> None:
+    path = Path(__file__).parents[2] / "docs" / "gallery" / "index.html"
+    page.get(path.as_uri())
+    first = page.find_element(By.TAG_NAME, "article")
+    wait_for(lambda: heard(first) > 0)
+    options = [one.text for one in first.find_elements(By.TAG_NAME, "option")]
+    assert len(options) == 9
+    before = heard(first)
+    first.find_element(By.CSS_SELECTOR, "option[value='4']").click()
+    wait_for(lambda: heard(first) != before)

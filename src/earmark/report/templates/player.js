@@ -24,29 +24,40 @@ const earmark = (() => {
     return padded;
   }
 
+  // What transforms of a length share: places with their bits reversed, and the turns.
+  const TABLES = new Map();
+  function tables_of(n) {
+    if (!TABLES.has(n)) {
+      const places = new Uint32Array(n), cos = new Float64Array(n / 2), sin = new Float64Array(n / 2);
+      for (let i = 1; i < n; i++) places[i] = (places[i >> 1] >> 1) | (i & 1 ? n >> 1 : 0);
+      for (let k = 0; k < n / 2; k++) { cos[k] = Math.cos((2 * Math.PI * k) / n); sin[k] = Math.sin((2 * Math.PI * k) / n); }
+      TABLES.set(n, { places, cos, sin });
+    }
+    return TABLES.get(n);
+  }
+
   // Radix 2 where the length is a power of two, which all usual transforms have; else the plain sum.
   function transform(real, imag, inverse) {
     const n = real.length;
     if (n & (n - 1)) return plain(real, imag, inverse);
-    for (let i = 1, j = 0; i < n; i++) {
-      let bit = n >> 1;
-      for (; j & bit; bit >>= 1) j ^= bit;
-      j ^= bit;
+    const { places, cos, sin } = tables_of(n), sign = inverse ? 1 : -1;
+    for (let i = 0; i < n; i++) {
+      const j = places[i];
       if (i < j) {
-        [real[i], real[j]] = [real[j], real[i]];
-        [imag[i], imag[j]] = [imag[j], imag[i]];
+        const re = real[i], im = imag[i];
+        real[i] = real[j]; imag[i] = imag[j];
+        real[j] = re; imag[j] = im;
       }
     }
     for (let size = 2; size <= n; size <<= 1) {
-      const half = size >> 1, turn = ((inverse ? 2 : -2) * Math.PI) / size;
-      for (let k = 0; k < half; k++) {
-        const c = Math.cos(turn * k), s = Math.sin(turn * k);
-        for (let i = k; i < n; i += size) {
-          const j = i + half, re = real[j] * c - imag[j] * s, im = real[j] * s + imag[j] * c;
+      const half = size >> 1, step = n / size;
+      for (let first = 0; first < n; first += size)
+        for (let k = 0; k < half; k++) {
+          const i = first + k, j = i + half, c = cos[k * step], s = sign * sin[k * step];
+          const re = real[j] * c - imag[j] * s, im = real[j] * s + imag[j] * c;
           real[j] = real[i] - re; imag[j] = imag[i] - im;
           real[i] += re; imag[i] += im;
         }
-      }
     }
   }
 
@@ -210,6 +221,8 @@ const earmark = (() => {
   }
   const percent = (value) => (value === null || value === undefined ? "—" : `${(100 * value).toFixed(value > 0.995 || value < 0.005 ? 1 : 0)} %`);
 
+  const breath = () => new Promise((resolve) => setTimeout(resolve));
+
   const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 
   class Card {
@@ -293,13 +306,19 @@ const earmark = (() => {
       return this.loaded;
     }
 
+    // In pieces with a breath between them, so that a page that is scrolled stays smooth.
     async decode() {
       const decoder = new OfflineAudioContext(1, 1, this.sound.rate);
       const buffer = await decoder.decodeAudioData(bytes(this.files.sounds[this.sound.audio]).buffer);
-      this.samples = buffer.getChannelData(0).slice(0, this.sound.samples);
-      this.spectrum = analyse(this.samples, this.sound.spectrogram);
-      this.mask = await read_mask(this.files.masks[this.variant.mask]);
-      this.render();
+      const samples = buffer.getChannelData(0).slice(0, this.sound.samples);
+      const spectrum = analyse(samples, this.sound.spectrogram);
+      await breath();
+      const mask = await read_mask(this.files.masks[this.variant.mask]);
+      await breath();
+      Object.assign(this, { samples, spectrum, mask });
+      paint(this.map, spectrum, this.keep());
+      await breath();
+      if (this.spectrum) this.make_sounds();
     }
 
     unload() {
@@ -314,6 +333,11 @@ const earmark = (() => {
     }
 
     render() {
+      paint(this.map, this.spectrum, this.keep());
+      this.make_sounds();
+    }
+
+    make_sounds() {
       const keep = this.keep(), heard = masked(this.spectrum, keep, this.sound.spectrogram, this.samples.length);
       const rest = this.samples.map((value, i) => value - heard[i]);
       const sounds = {};
@@ -324,7 +348,6 @@ const earmark = (() => {
       this.sounds = sounds;
       const energy = (values) => values.reduce((sum, value) => sum + value * value, 0);
       this.element.dataset.heard = (energy(heard) / Math.max(1e-12, energy(this.samples))).toFixed(6);
-      paint(this.map, this.spectrum, keep);
       this.point(player.card === this ? place() : this.offset);
       if (player.card === this) start(this, place());
     }

@@ -37,12 +37,21 @@
   control("tools").addEventListener("submit", (event) => event.preventDefault());
   filter();
 
+  // Sounds are made ready one at a time, and only where the page has come to rest for a moment.
+  const REST = 150; // milliseconds
+  let line = Promise.resolve();
   const near = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       const card = cards.find((one) => one.element === entry.target);
-      if (entry.isIntersecting) card.load().catch((error) => { card.loaded = null; make("p", card.element, `cannot be played: ${error.message}`, { class: "trouble" }); });
-      else card.unload();
+      clearTimeout(card.timer);
+      if (entry.isIntersecting) card.timer = setTimeout(() => { card.wanted = true; line = line.then(() => ready(card)); }, REST);
+      else { card.wanted = false; card.unload(); }
     }
   }, { rootMargin: "600px" });
+
+  async function ready(card) {
+    if (!card.wanted) return;
+    try { await card.load(); } catch (error) { card.loaded = null; make("p", card.element, `cannot be played: ${error.message}`, { class: "trouble" }); }
+  }
   for (const card of cards) if (!card.sound.trouble) near.observe(card.element);
 })();

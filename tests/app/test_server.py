@@ -74,7 +74,7 @@ def refusal(client: TestClient, content: bytes, name: str = "a.wav", **wish: str
 
 
 def test_the_page_and_what_it_needs_are_served_under_a_strict_policy(client: TestClient) -> None:
-    for path in ("/", "/app.css", "/app.js", "/player.js", "/report.css"):
+    for path in ("/", "/app.css", "/app.js", "/sound.js", "/player.js", "/report.css"):
         answer = client.get(path)
         assert answer.status_code == 200
         assert "default-src 'none'" in answer.headers["content-security-policy"]

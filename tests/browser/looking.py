@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from browser.conftest import screenshot
+
 _UNNAMED = """
 const shown = (one) => one.getClientRects().length && getComputedStyle(one).visibility === "visible";
 const used = "button, input, select, textarea, a[href], article, [role=img], [role=group]";
@@ -82,3 +84,13 @@ def failing_contrasts(page: Any) -> list[str]:
         found += [f"{scheme}: {one}" for one in page.execute_script(_CONTRASTS)]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     return found
+
+
+def fits_a_phone(page: Any, name: str) -> bool:
+    """Whether nothing is wider than the window of a phone; keeps a picture of it."""
+    page.set_window_size(390, 800)
+    try:
+        screenshot(page, f"{name}-phone")
+        return bool(page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth"))
+    finally:
+        page.set_window_size(1200, 1400)

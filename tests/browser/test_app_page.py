@@ -16,7 +16,7 @@ import soundfile
 
 import earmark
 from browser.conftest import screenshot
-from browser.looking import failing_contrasts, place, slide, unnamed, wait_for
+from browser.looking import failing_contrasts, fits_a_phone, place, slide, unnamed, wait_for
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'earmark[app]'")
 import uvicorn
@@ -101,6 +101,7 @@ def test_a_file_is_explained_and_heard(app: Any, sounds: Path) -> None:
     screenshot(app, "app")
     assert unnamed(app) == []
     assert failing_contrasts(app) == []
+    assert fits_a_phone(app, "app")
 
 
 def test_a_file_can_be_dropped_anywhere_on_the_page(app: Any, sounds: Path) -> None:

@@ -9,7 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from browser.conftest import screenshot
-from browser.looking import failing_contrasts, unnamed, wait_for
+from browser.looking import failing_contrasts, fits_a_phone, unnamed, wait_for
 from earmark.report.evaluation import evaluation_page
 from report.test_evaluation_page import results
 
@@ -44,10 +44,4 @@ def test_it_sorts_and_filters(page: Any, address: str) -> None:
     wait_for(lambda: shown(page) == ["lmac"])
     page.find_element(By.CSS_SELECTOR, "#masks option:nth-child(2)").click()
     wait_for(lambda: "binarised to 10 %" in page.find_element(By.CSS_SELECTOR, f"{SHOWN} h2").text)
-    page.set_window_size(390, 800)
-    try:
-        wide = page.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
-        screenshot(page, "evaluation-phone")
-        assert wide <= 0
-    finally:
-        page.set_window_size(1200, 1400)
+    assert fits_a_phone(page, "evaluation")

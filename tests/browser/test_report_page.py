@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 
 import earmark
 from browser.conftest import screenshot
-from browser.looking import failing_contrasts, heard, place, slide, unnamed, wait_for
+from browser.looking import failing_contrasts, fits_a_phone, heard, place, slide, unnamed, wait_for
 from earmark.report.html import make_page
 
 RATE = 16_000
@@ -113,13 +113,7 @@ def test_names_are_text(page: Any, articles: list[Any]) -> None:
 def test_everything_has_a_name_and_fits_a_phone(page: Any, articles: list[Any]) -> None:
     assert unnamed(page) == []
     assert failing_contrasts(page) == []
-    page.set_window_size(390, 800)
-    try:
-        wide = page.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
-        screenshot(page, "report-phone")
-        assert wide <= 0
-    finally:
-        page.set_window_size(1200, 1400)
+    assert fits_a_phone(page, "report")
 
 
 def test_the_gallery_opens_and_is_heard(page: Any) -> None:

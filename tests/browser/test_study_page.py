@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from browser.conftest import screenshot
-from browser.looking import failing_contrasts, unnamed, wait_for
+from browser.looking import failing_contrasts, fits_a_phone, unnamed, wait_for
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'earmark[study]'")
 import uvicorn
@@ -140,10 +140,4 @@ def test_the_keyboard_is_enough_for_all_of_it(page: Any, served: tuple[str, Path
 
 
 def test_it_fits_a_phone(study: Any) -> None:
-    study.set_window_size(390, 800)
-    try:
-        wide = study.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
-        screenshot(study, "study-phone")
-        assert wide <= 0
-    finally:
-        study.set_window_size(1200, 1400)
+    assert fits_a_phone(study, "study")

@@ -26,6 +26,7 @@ _STATIC = {
     "/": ("earmark.app", "app.html", "text/html"),
     "/app.css": ("earmark.app", "app.css", "text/css"),
     "/app.js": ("earmark.app", "app.js", "text/javascript"),
+    "/sound.js": ("earmark.report", "sound.js", "text/javascript"),
     "/player.js": ("earmark.report", "player.js", "text/javascript"),
     "/report.css": ("earmark.report", "report.css", "text/css"),
 }

@@ -130,15 +130,15 @@ class Page:
     def render(self, title: str, about: str) -> str:
         """Return the page; whatever comes from files is text in it, and never markup."""
         templates = files("earmark.report") / "templates"
-        style, player, script, frame = (
+        style, sound, player, script, frame = (
             (templates / name).read_text(encoding="utf-8")
-            for name in ("report.css", "player.js", "report.js", "report.html")
+            for name in ("report.css", "sound.js", "player.js", "report.js", "report.html")
         )
         return Template(frame).substitute(
             title=html.escape(title),
             about=html.escape(about),
             style=style,
-            script=player + script,
+            script=sound + player + script,
             data=as_json(self.data()),
         )
 

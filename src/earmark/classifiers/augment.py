@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from earmark.data.mixtures import mix
 from earmark.data.noise import random_noise
+from earmark.training.processes import drawn
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -79,7 +80,8 @@ def random_filter(stft: Tensor, spread_db: float, points: int = 6) -> Tensor:
     """
     if not spread_db:
         return stft
-    gains = spread_db * (2 * torch.rand((len(stft), 1, points), device=stft.device) - 1)
+    draw = drawn(len(stft), lambda rows: torch.rand((rows, 1, points), device=stft.device))
+    gains = spread_db * (2 * draw - 1)
     curve = F.interpolate(gains, stft.shape[1], mode="linear", align_corners=True)
     return stft * (10 ** (curve / 20)).transpose(1, 2)
 
@@ -89,10 +91,11 @@ def spec_augment(features: Tensor, bands: int, widest_band: int, widest_gap: int
 
     Source: Park et al., SpecAugment, 2019.
     """
+    rows, mels, frames = features.shape
     keep = torch.ones(features.shape)
     for _ in range(bands):
-        keep *= 1 - _stripe(features.shape[0], features.shape[1], widest_band)[:, :, None]
-        keep *= 1 - _stripe(features.shape[0], features.shape[2], widest_gap)[:, None, :]
+        keep *= 1 - drawn(rows, lambda count: _stripe(count, mels, widest_band))[:, :, None]
+        keep *= 1 - drawn(rows, lambda count: _stripe(count, frames, widest_gap))[:, None, :]
     return features * keep.to(features.device)
 
 

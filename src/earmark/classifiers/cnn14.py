@@ -16,6 +16,7 @@ from earmark.classifiers.base import AudioClassifier
 from earmark.features.bands import bands_to_bins
 from earmark.features.mel import MelScale, mel_filterbank, mel_position
 from earmark.features.spectrogram import Spectrogram, SpectrogramConfig
+from earmark.training.processes import Dropout
 
 # Five halvings of time and mel come before the last block.
 _SMALLEST_SIDE = 32
@@ -105,7 +106,7 @@ class Cnn14(AudioClassifier):
         self.blocks = nn.ModuleList(
             ConvBlock(before, after, pool) for (before, after), pool in zip(pairwise(channels), pools)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.head = nn.Linear(channels[-1], len(config.labels))
         self.reset_parameters()
 

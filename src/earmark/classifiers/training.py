@@ -17,6 +17,7 @@ from earmark.features.level import peak_normalise
 from earmark.features.mel import MelScale
 from earmark.features.spectrogram import SpectrogramConfig
 from earmark.training.loop import Job, LoopSettings, Row, fit, in_batches
+from earmark.training.processes import over_shares
 
 
 class Augmentation(BaseModel):
@@ -150,7 +151,11 @@ def evaluate(classifier: AudioClassifier, clips: Clips, batch_size: int = 16) ->
     """Return accuracy (0 … 1) and mean cross-entropy (nats) on whole, unchanged clips."""
     classifier.eval()
     device = classifier.device
-    logits = torch.cat([classifier(part.to(device)).cpu() for part in clips.waveform.split(batch_size)])
+
+    def compute(own: slice) -> Tensor:
+        return torch.cat([classifier(part.to(device)) for part in clips.waveform[own].split(batch_size)])
+
+    logits = over_shares(len(clips.waveform), compute).cpu()
     return {
         "accuracy": float((logits.argmax(1) == clips.labels).float().mean()),
         "cross_entropy": float(F.cross_entropy(logits, clips.labels)),

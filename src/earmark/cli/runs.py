@@ -39,11 +39,11 @@ def open_run(out: Path, command: str, recipe: BaseModel, inputs: Mapping[str, st
         OutputError: nothing can be written there.
         RecipeError: the folder holds another training.
     """
-    from earmark.training.recipe import recipe_hash
+    from earmark.training.recipe import WHERE, recipe_hash
 
     make_writable(out)
     # Where and how fast it is computed may change between sittings.
-    settings = recipe.model_dump(mode="json", exclude={"loop": {"device", "precision"}})
+    settings = recipe.model_dump(mode="json", exclude={"loop": WHERE})
     note = {"command": command, "hash": recipe_hash(recipe), "earmark": __version__, "recipe": settings}
     if (out / "resume.pt").exists():
         _check_same(out / "recipe.json", command, settings | dict(inputs))

@@ -31,8 +31,18 @@ def exit_code(error: EarmarkError) -> int:
     return WRONG_USAGE if isinstance(error, ModelError | RecipeError) else FAILED
 
 
+def process() -> str:
+    """Return the number of this process, where several train together; the first is "0", as is a lone one."""
+    return os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or os.environ.get("NODE_RANK") or "0"
+
+
 def say(line: str) -> None:
-    """Print a line to stdout; whoever reads it may stop to, as `head` does."""
+    """Print a line to stdout; whoever reads it may stop to, as `head` does.
+
+    Where several processes train together, the first speaks for all.
+    """
+    if process() != "0":
+        return
     # Not typer.echo, which writes past a progress display and into its line.
     try:
         sys.stdout.write(f"{_harmless(line)}\n")
@@ -46,7 +56,8 @@ def say(line: str) -> None:
 def say_error(message: str) -> None:
     """Print ``error: message`` to stderr, in red where that is a terminal."""
     start = typer.style("error:", fg="red", bold=True) if sys.stderr.isatty() else "error:"
-    sys.stderr.write(f"{start} {_harmless(message)}\n")
+    who = "" if process() == "0" else f"process {process()}: "
+    sys.stderr.write(f"{start} {who}{_harmless(message)}\n")
     sys.stderr.flush()
 
 
@@ -79,7 +90,7 @@ def make_writable(folder: Path) -> None:
 @contextmanager
 def progress(wanted: bool = True) -> Iterator[Progress | None]:
     """Give a progress display on stderr, or None where nobody looks at it."""
-    if not (wanted and sys.stderr.isatty()):
+    if not (wanted and sys.stderr.isatty() and process() == "0"):
         yield None
         return
     from rich.console import Console

@@ -14,14 +14,18 @@ from earmark.cli.training import (
     Changes,
     Config,
     Data,
+    Devices,
     Explained,
+    Nodes,
     Noise,
     Out,
-    device_of,
+    Precision,
     finish,
     read_sounds,
     scorer,
+    start,
     what_next,
+    where,
 )
 from earmark.errors import DataError, ModelError, RecipeError
 
@@ -55,14 +59,17 @@ def classifier(
         Path | None,
         typer.Option(metavar="DIR", help="Begin with this model's weights."),
     ] = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
+    precision: Precision = None,
 ) -> None:
     """Train a CNN14 on labelled clips; the epoch that is best on the validation folds is kept."""
     from earmark.classifiers.training import ClassifierRecipe, train_classifier
-    from earmark.model import Model, load_model, save_model
+    from earmark.model import Model, load_model
     from earmark.training.recipe import load_recipe
 
-    recipe = load_recipe(ClassifierRecipe, config, changes or ())
-    device = device_of(recipe.loop.device)
+    recipe = load_recipe(ClassifierRecipe, config, [*(changes or ()), *where(devices, nodes, precision)])
+    device = start(recipe.loop)
     labels = _labels(data, recipe)
     network = _network(recipe, labels)
     if init:
@@ -72,8 +79,12 @@ def classifier(
     clips, validate = read_sounds(network, data, recipe, noise)
     with reporting(recipe.loop.epochs) as report:
         log = train_classifier(network, clips, validate, recipe, out, report)
-    save_model(Model(out.resolve().name, network), out)
-    finish(out, log, f"next: earmark train lmac --model {out} --data {data} --out {out}-lmac")
+    finish(
+        out,
+        Model(out.resolve().name, network),
+        log,
+        f"next: earmark train lmac --model {out} --data {data} --out {out}-lmac",
+    )
 
 
 @train.command(
@@ -94,14 +105,17 @@ def lmac(
         Path | None, typer.Option(metavar="DIR", help="A model folder whose L-MAC is trained further.")
     ] = None,
     noise: Noise = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
+    precision: Precision = None,
 ) -> None:
     """Train the L-MAC that explains a classifier; the classifier stays as it is."""
     from earmark.explainers.lmac.training import LmacRecipe, train_lmac
-    from earmark.model import Model, save_model
+    from earmark.model import Model
     from earmark.training.recipe import load_recipe
 
-    recipe = load_recipe(LmacRecipe, config, changes or ())
-    device = device_of(recipe.loop.device)
+    recipe = load_recipe(LmacRecipe, config, [*(changes or ()), *where(devices, nodes, precision)])
+    device = start(recipe.loop)
     base = find(model, device)
     before = _earlier(finetune_from, base, recipe, device) if finetune_from else None
     explainer = _new_lmac(base.classifier, recipe, before)
@@ -113,8 +127,8 @@ def lmac(
     scores = scorer(explainer, validate, recipe.loop.batch_size, recipe.areas, recipe.scenes.absent > 0)
     with reporting(recipe.loop.epochs) as report:
         log = train_lmac(explainer, clips, recipe, out, scores, before, report)
-    save_model(Model(out.resolve().name, base.classifier, base.explainers | {"lmac": explainer}), out)
-    finish(out, log, *what_next(model, base, explainer, data, out))
+    trained = Model(out.resolve().name, base.classifier, base.explainers | {"lmac": explainer})
+    finish(out, trained, log, *what_next(model, base, explainer, data, out))
 
 
 def _labels(data: Path, recipe: ClassifierRecipe) -> tuple[str, ...]:

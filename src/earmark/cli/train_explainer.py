@@ -15,14 +15,18 @@ from earmark.cli.training import (
     Changes,
     Config,
     Data,
+    Devices,
     Explained,
+    Nodes,
     Noise,
     Out,
-    device_of,
+    Precision,
     finish,
     read_sounds,
     scorer,
+    start,
     what_next,
+    where,
 )
 
 if TYPE_CHECKING:
@@ -82,8 +86,12 @@ def _command(name: str) -> Callable[..., None]:
         config: Config = None,
         changes: Changes = None,
         noise: Noise = None,
+        devices: Devices = None,
+        nodes: Nodes = None,
+        precision: Precision = None,
     ) -> None:
-        _train(name, model, data, out, config, changes or (), noise)
+        wanted = [*(changes or ()), *where(devices, nodes, precision)]
+        _train(name, model, data, out, config, wanted, noise)
 
     return run
 
@@ -91,13 +99,13 @@ def _command(name: str) -> Callable[..., None]:
 def _train(
     name: str, model: str, data: Path, out: Path, config: Path | None, changes: Any, noise: Path | None
 ) -> None:
-    from earmark.model import Model, save_model
+    from earmark.model import Model
     from earmark.training.recipe import load_recipe
 
     method = _METHODS[name]
     module = import_module(f"earmark.explainers.{method.file}")
     recipe = load_recipe(getattr(module, method.recipe), config, changes)
-    base = find(model, device_of(recipe.loop.device))
+    base = find(model, start(recipe.loop))
     explainer = _new(name, base.classifier, recipe)
     inputs = {"--data": str(data.resolve()), "--noise": str(noise and noise.resolve())}
     open_run(out, name, recipe, inputs | {"--model": fingerprint(base.classifier)})
@@ -106,8 +114,8 @@ def _train(
     scores = scorer(explainer, validate, recipe.loop.batch_size, areas)
     with reporting(recipe.loop.epochs) as report:
         log = getattr(module, method.train)(explainer, clips, recipe, out, scores, report)
-    save_model(Model(out.resolve().name, base.classifier, base.explainers | {name: explainer}), out)
-    finish(out, log, *what_next(model, base, explainer, data, out))
+    trained = Model(out.resolve().name, base.classifier, base.explainers | {name: explainer})
+    finish(out, trained, log, *what_next(model, base, explainer, data, out))
 
 
 def _new(name: str, classifier: AudioClassifier, recipe: BaseModel) -> Trained:

@@ -38,6 +38,17 @@ Noise = Annotated[
     typer.Option(metavar="DIR", help="Noise to mix in, laid out as WHAM!; tr/ is used."),
 ]
 
+Devices = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Train on so many devices; a batch is shared between them."),
+]
+Nodes = Annotated[
+    int | None, typer.Option("--num-nodes", metavar="N", min=1, help="On so many machines, N devices each.")
+]
+Precision = Annotated[
+    str | None, typer.Option(metavar="NAME", help="32-true, bf16-mixed or 16-mixed, as Lightning has them.")
+]
+
 Explained = Annotated[str, typer.Option(metavar=METAVAR, help="Whose classifier is to be explained.")]
 
 
@@ -55,6 +66,21 @@ class Recipe(Protocol):
     @property
     def loop(self) -> LoopSettings:
         """Epochs, rates, seed, device."""
+
+
+def where(devices: int | None, nodes: int | None, precision: str | None) -> list[str]:
+    """Return what options say of where a training runs, as changes of its recipe."""
+    said = {"devices": devices, "num_nodes": nodes, "precision": precision}
+    return [f"loop.{name}={value}" for name, value in said.items() if value is not None]
+
+
+def start(settings: LoopSettings) -> str:
+    """Start the processes of a training, and return the device of this one."""
+    from earmark.training.processes import launch
+
+    device = device_of(settings.device)
+    fabric = launch(settings.model_copy(update={"device": device}))
+    return str(fabric.device) if fabric.world_size > 1 else device
 
 
 def device_of(name: str) -> str:
@@ -126,25 +152,38 @@ def scorer(
         areas: shares of the bins at which binary masks are scored, too.
         absent: whether masks for classes that are not there are scored as well.
     """
+    import torch
+
     from earmark.evaluation.runner import mean_scores, score_sounds
     from earmark.evaluation.targets import score_targets, two_classes
+    from earmark.training.processes import count, share
 
     # Other mixtures than those that an evaluation makes by default: what chose the epoch must not judge it.
     sounds, classes = two_classes(clips.waveform, clips.labels, per_clip=1, snr_db=3.0, seed=1)
     third = len(explainer.classifier.labels) > 2  # or no class is absent from a mixture of two
 
     def score() -> Row:
-        scores = score_sounds(explainer, sounds, (None, *areas), batch_size)
-        row = mean_scores(scores.pop(None))
-        for area, binary in scores.items():
+        own = share(len(sounds)) if len(sounds) >= count() else slice(None)
+        part = sounds.part(torch.arange(len(sounds))[own], sounds.source.device)
+        scores = score_sounds(explainer, part, (None, *areas), batch_size)
+        whole = {area: _gathered(found, len(sounds)) for area, found in scores.items()}
+        row = mean_scores(whole.pop(None))
+        for area, binary in whole.items():
             means = mean_scores(binary)
             row |= {f"{name} {area:g}": means[name] for name in ("AI", "AD", "AG", "FF", "Fid-In")}
         if absent and third and explainer.domain == "stft":
-            empty = score_targets(explainer, sounds, classes, batch_size)["absent energy"]
-            row["absent energy"] = float(empty.mean())
+            empty = _gathered(score_targets(explainer, part, classes[own], batch_size), len(sounds))
+            row["absent energy"] = float(empty["absent energy"].mean())
         return row
 
     return score
+
+
+def _gathered(scores: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """Put the scores that each process has of its own sounds together, (sounds,) each."""
+    from earmark.training.processes import count, gather_rows
+
+    return {name: gather_rows(own) for name, own in scores.items()} if rows >= count() else scores
 
 
 def what_next(model: str, base: Model, explainer: Explainer, data: Path, out: Path) -> list[str]:
@@ -160,8 +199,14 @@ def what_next(model: str, base: Model, explainer: Explainer, data: Path, out: Pa
     return [*hints, f"{'then' if is_own(model) else 'next'}: earmark {command}"]
 
 
-def finish(out: Path, log: Sequence[Row], *hints: str) -> None:
-    """Draw the curves, and say which epoch was kept and what can be done with it."""
+def finish(out: Path, model: Model, log: Sequence[Row], *hints: str) -> None:
+    """Write the model, draw the curves, and say which epoch was kept and what can be done with it."""
+    from earmark.model import save_model
+    from earmark.training.processes import rank
+
+    if rank():
+        return  # the first process does it
+    save_model(model, out)
     save_curves(out / "curves.png", log)
     say(f"kept epoch {best_epoch(log) + 1} of {len(log)} → {out}")
     for hint in hints:

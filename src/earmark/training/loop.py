@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from earmark.errors import ModelError
 from earmark.files import whole, write_bytes
+from earmark.training import processes
+from earmark.training.recipe import WHERE
 
 Row = dict[str, float]
 
@@ -35,7 +37,9 @@ class LoopSettings(BaseModel):
         clip_norm: the gradient's norm is cut to this.
         seed: of everything drawn at random.
         device: what Lightning Fabric calls an accelerator: "cpu", "cuda", "auto".
-        precision: what Fabric calls it; single precision is the only one yet.
+        devices: how many of them train together; a batch is shared between them.
+        num_nodes: on so many machines, that many on each.
+        precision: what Fabric calls it: single precision, or half of it where that is enough.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,7 +52,9 @@ class LoopSettings(BaseModel):
     clip_norm: PositiveFloat = 5.0
     seed: int = 0
     device: str = "cpu"
-    precision: Literal["32-true"] = "32-true"
+    devices: PositiveInt = 1
+    num_nodes: PositiveInt = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
 
 
 @dataclass(frozen=True)
@@ -86,24 +92,28 @@ def fit(
         report: called with (steps done, steps in all, latest figures) after each step and epoch.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
+    fabric = processes.launch(settings)
     parameters = [p for p in job.step.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
     step, wrapped = fabric.setup(job.step, optimizer)
     log = _resume(folder, job.step, optimizer, settings)
-    for epoch in range(len(log), settings.epochs):
-        row = _one_epoch(fabric, step, wrapped, job, settings, epoch, report)
-        job.step.eval()
-        row |= job.validate()
-        row["criterion"] = job.criterion(row)
-        if not math.isfinite(row["criterion"]):
-            given = f"the criterion of epoch {epoch} is {row['criterion']}"
-            raise ModelError(given, "a number", "check the validation clips")
-        best = all(row["criterion"] > earlier["criterion"] for earlier in log)
-        log.append(row)
-        _save(folder, job.step, optimizer, settings, log, best)
-        if report:
-            report((epoch + 1) * job.steps_per_epoch, settings.epochs * job.steps_per_epoch, row)
+    processes.wait()
+    with processes.telling_of_others(), processes.normalised_over_all(job.step):
+        for epoch in range(len(log), settings.epochs):
+            row = _one_epoch(fabric, step, wrapped, job, settings, epoch, report)
+            job.step.eval()
+            row |= job.validate()
+            row["criterion"] = job.criterion(row)
+            if not math.isfinite(row["criterion"]):
+                given = f"the criterion of epoch {epoch} is {row['criterion']}"
+                raise ModelError(given, "a number", "check the validation clips")
+            best = all(row["criterion"] > earlier["criterion"] for earlier in log)
+            log.append(row)
+            if processes.rank() == 0:
+                _save(folder, job.step, optimizer, settings, log, best)
+                if report:
+                    report((epoch + 1) * job.steps_per_epoch, settings.epochs * job.steps_per_epoch, row)
+            processes.wait()
     job.step.load_state_dict(_read_best(folder / "best.safetensors"), strict=False)
     job.step.eval()
     return log
@@ -130,21 +140,33 @@ def _one_epoch(
         done = epoch * job.steps_per_epoch + count
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, done, total)
-        losses = step(*(fabric.to_device(part) for part in batch))
-        optimizer.zero_grad()
-        fabric.backward(losses["loss"])
-        fabric.clip_gradients(step, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
-        optimizer.step()
+        losses = _one_step(fabric, step, optimizer, batch, settings)
         count += 1
         for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
-        if report:
+            sums[name] = sums.get(name, 0.0) + value
+        if report and processes.rank() == 0:
             report(done + 1, total, {name: value / count for name, value in sums.items()})
     if not math.isfinite(sums.get("loss", math.nan)):
         raise ModelError(f"the loss of epoch {epoch} is not finite", fix="lower learning_rate")
     return {"epoch": epoch, "seconds": time.perf_counter() - started} | {
         k: v / count for k, v in sums.items()
     }
+
+
+def _one_step(
+    fabric: Fabric, step: Any, optimizer: Any, batch: tuple[Tensor, ...], settings: LoopSettings
+) -> dict[str, float]:
+    """Train on this process's rows of a batch; return the losses of the whole of it."""
+    rows = len(batch[0])
+    processes.check_batches(rows)
+    own = processes.share(rows)
+    with processes.step_of(rows):
+        losses: dict[str, Tensor] = step(*(fabric.to_device(part[own]) for part in batch))
+        optimizer.zero_grad()
+        fabric.backward(losses["loss"] * processes.weight_of(rows))
+    fabric.clip_gradients(step, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
+    optimizer.step()
+    return processes.mean_over_all(losses, rows)
 
 
 def learning_rate(settings: LoopSettings, step: int, total: int) -> float:
@@ -218,8 +240,7 @@ def _resume(
     if not path.exists():
         return []
     state = _read_checkpoint(path)
-    there = {"device", "precision"}
-    wanted, found = settings.model_dump(exclude=there), state["settings"]
+    wanted, found = settings.model_dump(exclude=WHERE), state["settings"]
     changed = ", ".join(name for name in wanted if wanted[name] != found.get(name))
     if changed:
         raise ModelError(

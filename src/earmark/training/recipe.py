@@ -14,6 +14,9 @@ from earmark.errors import RecipeError
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
+WHERE = {"device", "devices", "num_nodes", "precision"}
+"""Settings of a loop that say where and how fast a training runs, which may change between sittings."""
+
 
 def load_recipe(settings: type[Settings], path: Path | None = None, changes: Sequence[str] = ()) -> Settings:
     """Read settings from a recipe file and changes to it; whatever neither names keeps its default.
@@ -47,7 +50,9 @@ def recipe_hash(settings: BaseModel) -> str:
 
     Settings at their defaults do not count, so that a recipe keeps its hash when a release adds a setting.
     """
-    return hashlib.sha256(settings.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:12]
+    # Where it is computed makes no other training.
+    text = settings.model_dump_json(exclude_defaults=True, exclude={"loop": WHERE})
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def merge(base: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from earmark.training.processes import gather_rows
+
 
 class Quantised(NamedTuple):
     """What a quantiser made of maps.
@@ -70,15 +72,17 @@ class Quantiser(nn.Module):
             maps: (batch, channels, height, width).
             target: (batch,), the classes whose codes are used.
         """
-        vectors = maps.flatten(2).transpose(1, 2)
-        if self.training:
-            self._revive(vectors.detach(), target)
+        # Codes are means over thousands of steps, too fine for half a precision.
+        vectors = maps.to(self.codes.dtype).flatten(2).transpose(1, 2)
+        if self.training:  # codes follow the clips of all processes
+            seen, of_class = gather_rows(vectors.detach()), gather_rows(target)
+            self._revive(seen, of_class)
         own = self.codes[target]
         index = nearest(vectors.detach(), own)
         place = index[:, :, None].expand_as(vectors)
         code, word = own.gather(1, place), self.words[target].gather(1, place)
         if self.training:
-            self._follow(vectors.detach(), target, index)
+            self._follow(seen, of_class, gather_rows(index))
         told = code + word + (vectors - vectors.detach())
         commitment = (vectors - code).square().mean((1, 2))
         return Quantised(

@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"features"},
     "saving": set(),
     "trust": {"pictures"},
+    "archive": ANY,
     "components": ANY,
     "gathering": ANY,
     "notebook": {"pictures", "explanation"},

@@ -137,13 +137,24 @@ class Cnn14(AudioClassifier):
 
     def representations(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return logits and the output of each block, (batch, channels, mels / 2^k, frames / 2^k)."""
+        outputs = self._maps(features)
+        return self.head(self.dropout(_pooled(self.dropout(outputs[-1])))), outputs
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Return what the last layer decides by, (batch, channels)."""
+        return _pooled(self.dropout(self._maps(features)[-1]))
+
+    def _maps(self, features: Tensor) -> list[Tensor]:
         missing = max(0, _SMALLEST_SIDE - features.shape[-1])
         maps = self.norm(F.pad(features, (0, missing))).unsqueeze(1)
-        outputs = []
+        outputs: list[Tensor] = []
         for block in self.blocks:
-            maps = block(maps)
-            outputs.append(maps)
-            maps = self.dropout(maps)
-        over_time = maps.mean(dim=2)
-        pooled = over_time.amax(dim=2) + over_time.mean(dim=2)
-        return self.head(self.dropout(pooled)), outputs
+            # Dropout lies between the blocks: what they give is handed out as it is.
+            outputs.append(block(self.dropout(outputs[-1]) if outputs else maps))
+        return outputs
+
+
+def _pooled(maps: Tensor) -> Tensor:
+    """Return the mean over mels, then maximum and mean over time added, (batch, channels)."""
+    over_time = maps.mean(dim=2)
+    return over_time.amax(dim=2) + over_time.mean(dim=2)

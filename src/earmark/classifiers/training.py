@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -61,6 +61,7 @@ class ClassifierRecipe(BaseModel):
         spectrogram: sample rate and settings of the STFT.
         dropout: probability between CNN14's blocks.
         seconds: length of a training clip.
+        clips_per_class: learn from so many clips of each class alone; all, if not given.
         augmentation: how the sounds are changed.
         loop: epochs, rates, seed, device.
     """
@@ -76,6 +77,7 @@ class ClassifierRecipe(BaseModel):
     spectrogram: SpectrogramConfig = SpectrogramConfig()
     dropout: float = Field(0.2, ge=0, lt=1)
     seconds: float = Field(5.0, gt=0)
+    clips_per_class: PositiveInt | None = None
     augmentation: Augmentation = Augmentation()
     loop: LoopSettings = LoopSettings(epochs=60, batch_size=16, learning_rate=1e-3)
 
@@ -95,6 +97,21 @@ class Clips:
     labels: Tensor
     noises: Sequence[Tensor] = ()
     own_level: bool = False
+
+
+def few_of_each(clips: Clips, most: int | None, seed: int) -> Clips:
+    """Return at most so many clips of each class, drawn by a seed; all, if ``most`` is None.
+
+    >>> found = few_of_each(Clips(torch.zeros(5, 1), torch.tensor([0, 0, 0, 1, 1])), 2, seed=0)
+    >>> found.labels.tolist()
+    [0, 0, 1, 1]
+    """
+    if most is None:
+        return clips
+    order = torch.randperm(len(clips.labels), generator=torch.Generator().manual_seed(seed))
+    chosen = [order[clips.labels[order] == label][:most] for label in clips.labels.unique()]
+    index = torch.cat(chosen).sort().values
+    return replace(clips, waveform=clips.waveform[index], labels=clips.labels[index])
 
 
 class _Step(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from earmark.cli.own import HELP as MODEL_HELP
 from earmark.cli.own import METAVAR, find, is_own
 from earmark.cli.terminal import FAILED, make_writable, progress, say_error
 from earmark.errors import ModelError
+
+if TYPE_CHECKING:
+    from earmark.explaining import Request
 
 EXAMPLES = (
     "[bold]Examples[/bold]\n\n"
@@ -22,14 +25,16 @@ EXAMPLES = (
     "earmark explain dog.wav --check\n\n"
     "earmark explain night.flac --labels raven,audacity\n\n"
     "earmark explain bird.wav --model mynet.py:make --method saliency\n\n"
-    "earmark explain field/*.wav --json > heard.jsonl"
+    "earmark explain field/*.wav --json > heard.jsonl\n\n"
+    "earmark explain --manifest archive.csv --out heard --workers 2 --top-sounds 5"
 )
 
 
 def explain(
     audio: Annotated[
-        list[Path], typer.Argument(metavar="AUDIO", help="Sound files of any length: WAV, FLAC, Ogg, MP3 …")
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="AUDIO", help="Sound files of any length: WAV, FLAC, Ogg, MP3 …"),
+    ] = None,
     model: Annotated[str, typer.Option(metavar=METAVAR, help=MODEL_HELP)] = "esc10",
     method: Annotated[
         str, typer.Option(metavar="METHOD", help="One of [bold]earmark methods[/bold].")
@@ -65,6 +70,21 @@ def explain(
     again: Annotated[
         bool, typer.Option("--again", help="Also explain what the same command has explained before.")
     ] = False,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="An archive: a list of files, .txt, or .csv or .parquet with a column file."
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Archives: processes that read; with ray, actors.")
+    ] = 1,
+    backend: Annotated[
+        str, typer.Option(metavar="NAME", help="Archives: local, or ray for many machines.")
+    ] = "local",
+    top_sounds: Annotated[
+        int, typer.Option(metavar="K", min=0, help="Archives: write the sounds of K windows of each class.")
+    ] = 0,
 ) -> None:
     """Play back the part of a sound that made the classifier decide.
 
@@ -76,11 +96,25 @@ def explain(
     What is longer than the classifier hears at once is explained in windows and stitched together, in the
     memory of a few windows; [bold]STEM.timeline.csv[/bold] tells what was decided when. The same command
     goes on where it was stopped.
+
+    With --manifest, a table instead: [bold]windows/part-*.parquet[/bold] has a row for every window of every
+    recording, with label, probability, scores, trust and regions, or the error.
     """
+    hard: dict[str, Any]
     if sum(choice is not None for choice in (target, contrast, top)) > 1:
         raise ModelError(
             "--target, --contrast and --top exclude one another", "one of them", "drop the others"
         )
+    if manifest:
+        if audio or contrast or top is not None or as_json or labels:
+            given = "--manifest goes with neither files nor --contrast, --top, --json, --labels"
+            raise ModelError(given, "a list and --target at most", "drop the others")
+        hard = {"threshold": threshold, "area": area}
+        wanted_of_archive = {"target": target, **hard, "overlap": overlap, "check": check}
+        _archive(manifest, out, model, method, device, wanted_of_archive, (workers, backend, top_sounds))
+        return
+    if not audio:
+        raise ModelError("no sound is given", "files, or --manifest", "see `earmark explain --help`")
     make_writable(out)
     from earmark.report.labels import check_formats
 
@@ -90,7 +124,7 @@ def explain(
 
     wanted = contrast or target
     named = find(model, device) if is_own(model) else model
-    hard: dict[str, Any] = {"threshold": threshold, "area": area}
+    hard = {"threshold": threshold, "area": area}
     request = prepare(named, method, wanted, device, **hard, top=top, overlap=overlap, check=check)
     with progress(len(audio) > 1 or is_long(request, audio[0])) as display:
         run = Run(
@@ -106,3 +140,23 @@ def explain(
         if len(audio) > 1:
             say_error(f"{run.failed} of {len(audio)} inputs failed")
         raise typer.Exit(FAILED)
+
+
+def _archive(
+    manifest: Path,
+    out: Path,
+    model: str,
+    method: str,
+    device: str,
+    more: dict[str, Any],
+    how: tuple[int, str, int],
+) -> None:
+    from earmark.cli.archiving import Archive
+
+    def make() -> Request:
+        from earmark.api import prepare
+
+        return prepare(find(model, device) if is_own(model) else model, method, device=device, **more)
+
+    wish = {"model": model, "method": method, **more}
+    Archive(manifest, out, make, wish, *how).run()

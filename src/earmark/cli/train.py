@@ -10,6 +10,8 @@ import typer
 from earmark.cli.own import find
 from earmark.cli.runs import fingerprint, open_run, reporting
 from earmark.cli.train_explainer import add_methods
+from earmark.cli.train_simclr import EXAMPLES as SIMCLR_EXAMPLES
+from earmark.cli.train_simclr import simclr
 from earmark.cli.training import (
     Changes,
     Config,
@@ -31,6 +33,7 @@ from earmark.errors import DataError, ModelError, RecipeError
 
 if TYPE_CHECKING:
     from earmark.classifiers.base import AudioClassifier
+    from earmark.classifiers.cnn14 import Cnn14
     from earmark.classifiers.training import ClassifierRecipe
     from earmark.explainers.lmac.explainer import Lmac
     from earmark.explainers.lmac.training import LmacRecipe
@@ -41,6 +44,8 @@ train = typer.Typer(
     rich_markup_mode="rich",
     help="Train a classifier, and the L-MAC or another method that explains it, on your own clips.",
 )
+
+train.command(no_args_is_help=True, epilog=SIMCLR_EXAMPLES)(simclr)
 
 
 @train.command(
@@ -57,14 +62,15 @@ def classifier(
     noise: Noise = None,
     init: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Begin with this model's weights."),
+        typer.Option(metavar="DIR", help="Begin with the weights of this model, or of what simclr made."),
     ] = None,
     devices: Devices = None,
     nodes: Nodes = None,
     precision: Precision = None,
 ) -> None:
     """Train a CNN14 on labelled clips; the epoch that is best on the validation folds is kept."""
-    from earmark.classifiers.training import ClassifierRecipe, train_classifier
+    from earmark.classifiers.encoder import begin_with, is_encoder
+    from earmark.classifiers.training import ClassifierRecipe, few_of_each, train_classifier
     from earmark.model import Model, load_model
     from earmark.training.recipe import load_recipe
 
@@ -72,11 +78,14 @@ def classifier(
     device = start(recipe.loop)
     labels = _labels(data, recipe)
     network = _network(recipe, labels)
-    if init:
+    if init and is_encoder(init):
+        begin_with(network, init)
+    elif init:
         _begin_with(network, load_model(init, device).classifier, init)
     inputs = {"--data": str(data.resolve()), "--noise": str(noise and noise.resolve())}
     open_run(out, "classifier", recipe, inputs | {"--init": fingerprint(network) if init else ""})
     clips, validate = read_sounds(network, data, recipe, noise)
+    clips = few_of_each(clips, recipe.clips_per_class, recipe.loop.seed)
     with reporting(recipe.loop.epochs) as report:
         log = train_classifier(network, clips, validate, recipe, out, report)
     finish(
@@ -143,7 +152,7 @@ def _labels(data: Path, recipe: ClassifierRecipe) -> tuple[str, ...]:
     return labels
 
 
-def _network(recipe: ClassifierRecipe, labels: tuple[str, ...]) -> AudioClassifier:
+def _network(recipe: ClassifierRecipe, labels: tuple[str, ...]) -> Cnn14:
     import torch
     from pydantic import ValidationError
 

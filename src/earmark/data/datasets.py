@@ -50,6 +50,11 @@ def read_clips(
     return read_folder(root, labels)
 
 
+def has_table(root: Path) -> bool:
+    """Whether a folder has one of the layouts with a table, and so folds."""
+    return _layout(root) is not None
+
+
 def _layout(root: Path) -> Layout | None:
     """Return the layout with a table that a set has, None for a folder per class."""
     try:

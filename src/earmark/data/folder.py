@@ -50,6 +50,11 @@ def read_folder(root: str | Path, labels: Collection[str] | None = None) -> list
     return choose(clips, root, labels=labels)
 
 
+def sounds_in(root: Path) -> list[Path]:
+    """Return every sound file in a folder at any depth, in order; none if it does not exist."""
+    return sorted(_sounds(root))
+
+
 def class_folders(root: Path) -> list[Path]:
     """Return the folders in a folder that hold a sound file at any depth, by name; none if it does not exist.
 

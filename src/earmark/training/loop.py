@@ -67,6 +67,8 @@ class Job:
         validate: the validation figures after an epoch.
         criterion: validation figures → a number; the epoch with the highest is kept.
         steps_per_epoch: how many batches an epoch has.
+        prepare: makes of a process's own rows of a batch what the step takes, where that is costly.
+        streamed: whether each process yields its own batches, as many and as large as all others' are.
     """
 
     step: nn.Module
@@ -74,6 +76,8 @@ class Job:
     validate: Callable[[], Row]
     criterion: Callable[[Row], float]
     steps_per_epoch: int
+    prepare: Callable[..., tuple[Tensor, ...]] | None = None
+    streamed: bool = False
 
 
 def fit(
@@ -140,7 +144,7 @@ def _one_epoch(
         done = epoch * job.steps_per_epoch + count
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, done, total)
-        losses = _one_step(fabric, step, optimizer, batch, settings)
+        losses = _one_step(fabric, step, optimizer, batch, job, settings)
         count += 1
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value
@@ -154,14 +158,17 @@ def _one_epoch(
 
 
 def _one_step(
-    fabric: Fabric, step: Any, optimizer: Any, batch: tuple[Tensor, ...], settings: LoopSettings
+    fabric: Fabric, step: Any, optimizer: Any, batch: tuple[Tensor, ...], job: Job, settings: LoopSettings
 ) -> dict[str, float]:
     """Train on this process's rows of a batch; return the losses of the whole of it."""
-    rows = len(batch[0])
+    rows = len(batch[0]) * (processes.count() if job.streamed else 1)
     processes.check_batches(rows)
-    own = processes.share(rows)
+    own = slice(None) if job.streamed else processes.share(rows)
+    parts = tuple(part[own] for part in batch)
+    if job.prepare:
+        parts = job.prepare(*parts)
     with processes.step_of(rows):
-        losses: dict[str, Tensor] = step(*(fabric.to_device(part[own]) for part in batch))
+        losses: dict[str, Tensor] = step(*(fabric.to_device(part) for part in parts))
         optimizer.zero_grad()
         fabric.backward(losses["loss"] * processes.weight_of(rows))
     fabric.clip_gradients(step, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)

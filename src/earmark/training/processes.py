@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -140,6 +140,29 @@ def gather_rows(own: Tensor) -> Tensor:
     return torch.cat([part[: int(size)] for part, size in zip(parts, sizes)])
 
 
+class _Gather(torch.autograd.Function):
+    """`gather_rows`; gradients flow back to where rows came from."""
+
+    @staticmethod
+    def forward(context: Any, own: Tensor) -> Tensor:
+        context.rows = len(own)
+        return gather_rows(own)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        rows = torch.tensor([context.rows], device=gradient.device)
+        before = int(gather_rows(rows)[: rank()].sum())
+        return _summed(gradient)[before : before + context.rows]
+
+
+def gather_learning(own: Tensor) -> Tensor:
+    """Return the rows of all processes in their order, with gradients."""
+    if count() == 1:
+        return own
+    gathered: Tensor = _Gather.apply(own)
+    return gathered
+
+
 def over_shares(rows: int, compute: Callable[[slice], Tensor]) -> Tensor:
     """Compute something row by row, each process its own rows, and return all of them in every process.
 
@@ -248,7 +271,7 @@ class _Sum(torch.autograd.Function):
         return _summed(value)
 
     @staticmethod
-    def backward(context: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(context: object, gradient: Tensor) -> Tensor:
         return _summed(gradient)
 
 

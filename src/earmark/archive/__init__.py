@@ -1,0 +1,1 @@
+"""Archives: what was heard in every window of thousands of recordings, as one table."""

@@ -17,7 +17,9 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
+from earmark.classifiers.simclr.training import SimclrRecipe, train_simclr
 from earmark.classifiers.training import Augmentation, ClassifierRecipe, Clips, train_classifier
+from earmark.data.segments import InMemory
 from earmark.explainers.base import find
 from earmark.explainers.l2i.training import L2iRecipe, train_l2i
 from earmark.explainers.lmac.training import LmacRecipe, train_lmac
@@ -81,6 +83,7 @@ def curves(folder: Path, devices: int) -> None:
         return train_classifier(classifier, sounds, sounds, recipe, folder / "classifier", report)
 
     found["classifier"] = losses_of(of_classifier, devices)
+    found["simclr"] = losses_of(lambda loop, report: _simclr(loop, report, sounds, folder), devices)
     for name, (recipe, train) in TRAINERS.items():
         found[name] = losses_of(_explaining(name, recipe, train, sounds, folder), devices)
     if processes.rank() == 0:
@@ -98,6 +101,12 @@ def _explaining(
         return train(find(name)(frozen), sounds, settings, folder / name, lambda: SCORES, report=report)
 
     return run
+
+
+def _simclr(loop: LoopSettings, report: Report, sounds: Clips, folder: Path) -> object:
+    recipe = SimclrRecipe.model_validate({"width": 0.0625, "views": {"seconds": 0.4}, "loop": loop})
+    recordings = InMemory(list(sounds.waveform))
+    return train_simclr(network(), recordings, sounds.noises, recipe, folder / "simclr", report)
 
 
 class Seen(nn.Module):

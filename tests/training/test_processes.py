@@ -42,7 +42,7 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]
     return found
 
 
-@pytest.mark.parametrize("trainer", ["classifier", "lmac", "l2i", "piq"])
+@pytest.mark.parametrize("trainer", ["classifier", "lmac", "l2i", "piq", "simclr"])
 def test_two_processes_have_the_loss_curve_of_one(curves: dict[int, dict[str, Any]], trainer: str) -> None:
     """Of 20 steps of 13 clips, so that shares are uneven; with dropout, SpecAugment, batch normalisation."""
     one, two = (np.array(curves[devices]["losses"][trainer]) for devices in (1, 2))

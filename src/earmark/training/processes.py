@@ -190,7 +190,7 @@ def drawn(own: int, draw: Callable[[int], Tensor]) -> Tensor:
     """Return what is drawn at random for the rows of this process.
 
     Args:
-        own: how many rows it has.
+        own: how many rows it has; a multiple of its share, where a step works at several views of each.
         draw: makes a draw for so many rows.
 
     >>> drawn(2, lambda rows: torch.zeros(rows, 3)).shape
@@ -198,7 +198,10 @@ def drawn(own: int, draw: Callable[[int], Tensor]) -> Tensor:
     """
     if count() == 1 or not _batch:
         return draw(own)
-    return draw(_batch)[share(_batch)]
+    mine = share(_batch)
+    views = own // (mine.stop - mine.start)
+    of_all = draw(views * _batch)
+    return of_all.view(views, _batch, *of_all.shape[1:])[:, mine].flatten(0, 1)
 
 
 class Dropout(nn.Dropout):

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from earmark.classifiers.augment import random_filter, spec_augment
 from earmark.classifiers.cnn14 import Cnn14
 from earmark.classifiers.simclr.objective import nt_xent
-from earmark.classifiers.simclr.views import Views, draw_view, draw_views
+from earmark.classifiers.simclr.views import Views, draw_view, draw_views, stretched
 from earmark.data.segments import Recordings
 from earmark.data.shards import Shards
 from earmark.features.mel import MelScale
@@ -82,7 +82,8 @@ class SimclrStep(nn.Module):
     def _features(self, view: Tensor) -> Tensor:
         views = self.views
         stft = random_filter(self.network.spectrogram(view), views.filter_db)
-        return spec_augment(self.network.features(stft), views.bands, views.widest_band, views.widest_gap)
+        features = stretched(self.network.features(stft), views.stretch)
+        return spec_augment(features, views.bands, views.widest_band, views.widest_gap)
 
 
 def train_simclr(

@@ -1,0 +1,86 @@
+"""One step of SimCLR at full size: how much it computes, and how much memory it needs.
+
+    python bench/simclr_dry_run.py [--config recipes/simclr.yaml] [--sounds 8 24] [--into docs/scale.md]
+
+The step is made with few sounds, at two sizes; both figures grow in proportion to the sounds beyond what the
+network itself takes, which tells what a device with its share of the recipe's batch needs. FLOPs are those of
+convolutions and matrix products, counted by torch, forward and backward. Memory is the process's peak beyond
+what it had before, each size in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tables import emit
+from torch.utils.flop_counter import FlopCounterMode
+
+from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
+from earmark.classifiers.simclr.training import SimclrRecipe, SimclrStep
+from earmark.training.recipe import load_recipe
+
+DEVICES = 8
+
+
+def one_step(recipe: SimclrRecipe, sounds: int) -> tuple[float, float, float, int]:
+    """Return TFLOPs, GB, seconds and parameters of a step of AdamW."""
+    torch.manual_seed(0)
+    form = recipe.model_dump(include={"width", "n_mels", "mel_scale", "spectrogram", "dropout"})
+    network = Cnn14(Cnn14Config(labels=("none", "other"), seconds=recipe.views.seconds, **form))
+    step = SimclrStep(network, recipe)
+    optimizer = torch.optim.AdamW([p for p in step.parameters() if p.requires_grad])
+    samples = round(recipe.views.seconds * network.spectrogram.sample_rate)
+    views = 0.1 * torch.randn(2, sounds, samples)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    with FlopCounterMode(display=False) as counter:
+        step(views[0], views[1])["loss"].backward()
+    optimizer.step()
+    seconds = time.perf_counter() - started
+    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
+    return counter.get_total_flops() / 1e12, more, seconds, sum(p.numel() for p in step.parameters())
+
+
+def main() -> None:
+    """Make a step at two sizes, and write what a device needs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path("recipes/simclr.yaml"))
+    parser.add_argument("--sounds", type=int, nargs=2, default=(8, 24))
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--into", type=Path, nargs="*", default=[])
+    given = parser.parse_args()
+    recipe = load_recipe(SimclrRecipe, given.config)
+    if given.one:
+        print(*one_step(recipe, given.one))
+        return
+    found = []
+    for sounds in given.sounds:
+        command = [sys.executable, __file__, "--config", str(given.config), "--one", str(sounds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found.append([float(value) for value in done.stdout.split()])
+    few, many = given.sounds
+    share = recipe.loop.batch_size // DEVICES
+
+    def at(column: int, sounds: int) -> float:
+        slope = (found[1][column] - found[0][column]) / (many - few)
+        return found[0][column] + slope * (sounds - few)
+
+    columns = (few, many, share)
+    header = ("", *(f"{sounds} sounds" for sounds in columns[:2]), f"{share} sounds, a device's share of 8")
+    rows = [
+        ("TFLOPs a step", *(f"{at(0, sounds):.2f}" for sounds in columns)),
+        ("GB, in single precision", *(f"{at(1, sounds):.1f}" for sounds in columns)),
+        ("seconds on this CPU", *(f"{at(2, sounds):.1f}" for sounds in columns[:2]), "-"),
+        ("million parameters", *(f"{found[0][3] / 1e6:.1f}" for _ in columns)),
+    ]
+    emit("dry-run", header, rows, given.into)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -333,3 +335,20 @@ def test_fine_tuning_stopped_and_taken_up_equals_unbroken(
     assert train("lmac", tmp_path / "b", data_dir, guided, *options).exit_code == 0
     ours, theirs = (load_model(tmp_path / name).explainers["lmac"].decoder.state_dict() for name in "ab")
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_two_devices_train_to_the_log_of_one(trained: Path, data_dir: Path, tmp_path: Path) -> None:
+    """The command starts itself again; what it says, it says once."""
+    changes = [part for setting in TINY + SHORT for part in ("--set", setting)]
+    command = [sys.executable, "-m", "earmark", "train", "classifier", "--data", str(data_dir)]
+    command += ["--out", str(tmp_path / "net"), "--devices", "2", *changes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("epoch 2/2: loss ") == 1
+    logs = []
+    for folder in (trained, tmp_path / "net"):
+        with (folder / "log.csv").open() as file:
+            logs.append([float(row["loss"]) for row in csv.DictReader(file)])
+    # At this rate Adam's first steps, whose size is the same for any gradient, make much of rounding.
+    assert logs[1] == pytest.approx(logs[0], rel=1e-2)
+    assert load_model(tmp_path / "net").classifier.labels == ("clock", "dog", "rain")

@@ -93,6 +93,7 @@ def test_what_stopped_on_two_is_taken_up_on_one(tmp_path: Path) -> None:
 def test_where_one_dies_the_others_stop_and_nothing_is_half_written(tmp_path: Path) -> None:
     done = run("dying", tmp_path, 2)
     assert done.returncode != 0
+    assert "another process of this training has ended, and process 0 cannot go on alone" in done.stderr
     state = torch.load(tmp_path / "resume.pt", weights_only=True)
     assert len(state["log"]) == len(log_of(tmp_path)) == 2
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".earmark")] == []

@@ -3,11 +3,11 @@
     python bench/simclr.py --data ESC10 --noise AMBIENT [--into docs/scale.md]
 
 A CNN14 learns by SimCLR from folds 1 to 3, whose labels it does not see. *Linear probe*: logistic regression
-(scikit-learn's, as it comes) on what the network gives of those folds' clips (`Cnn14.embed`), scored on fold 4;
-beside it the same of random weights; and both once more with features standardised, which helps random ones.
-*10 labels a class*: a classifier is trained on 10 clips a class of folds 1 and 2, fold 3 chooses its epoch, and
-fold 4, which nothing was chosen by, scores it; begun with pre-trained weights, and from scratch. Means of three
-seeds, which also choose the clips.
+(scikit-learn's, as it comes) on what the network gives of those folds' clips (`Cnn14.embed`), scored on fold
+4; beside it the same of random weights; and both once more with features standardised, which helps random
+ones. *10 labels a class*: a classifier is trained on 10 clips a class of folds 1 and 2, fold 3 chooses its
+epoch, and fold 4, which nothing was chosen by, scores it; begun with pre-trained weights, and from scratch.
+Means of three seeds, which also choose the clips.
 """
 
 from __future__ import annotations

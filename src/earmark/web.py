@@ -125,6 +125,8 @@ def _add_errors(app: FastAPI, statuses: Mapping[type[EarmarkError], int]) -> Non
     def no_file(_: Request, error: OSError) -> JSONResponse:
         if isinstance(error, FileNotFoundError):
             return trouble(404, "this is here no more")
+        if isinstance(error, TimeoutError):
+            return trouble(408, "this took too long to arrive; send it again")
         return trouble(507, f"the server cannot keep this: {error.strerror or 'its disk fails'}")
 
     @app.exception_handler(HTTPException)

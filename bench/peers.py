@@ -14,25 +14,20 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from methods import captum_calls, quantus_seconds
-from speed import alternate, model
+from speed import alternate, model, training_step
 from tables import emit
 
 import earmark
-from earmark.explainers.lmac.explainer import Lmac
-from earmark.explainers.lmac.training import LmacRecipe, LmacStep
-from earmark.training.recipe import load_recipe
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "esc10" / "lmac.yaml"
-BATCH = 8
 METHODS = ("lmac", "saliency", "gradcam", "smoothgrad", "integrated-gradients", "occlusion")
 Kind = Literal["compact", "paper"]
+KINDS: tuple[Kind, ...] = ("compact", "paper")
 
 
 def latencies(repeats: int) -> list[tuple[str, ...]]:
@@ -44,33 +39,13 @@ def latencies(repeats: int) -> list[tuple[str, ...]]:
         heard = classifier.hear(stft)
     target = heard.logits.argmax(1)
     calls = captum_calls(classifier, heard.features, target)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in METHODS:
         ours = bundled.explainer(name).of(classifier).on("features" if name in calls else "stft")
         found = alternate(repeats, partial(ours.masks, stft, target, heard), calls.get(name, lambda: None))
         beside = (f"{1e3 * found[1]:.0f} ms", f"{found[0] / found[1]:.2f}") if name in calls else ("", "")
         rows.append((f"a mask for 5 s by {name}", f"{1e3 * found[0]:.0f} ms", *beside))
     return rows
-
-
-def step(kind: Kind) -> Callable[[], object]:
-    """Return a training step of L-MAC on a CNN14 of a quarter's width."""
-    it = model(0.25, kind)
-    explainer = cast("Lmac", it.explainers["lmac"])
-    explainer.decoder.train()
-    recipe = load_recipe(LmacRecipe, RECIPE)
-    run = LmacStep(explainer, recipe.objective, recipe.guidance)
-    source, interferer = torch.randn(2, BATCH, 80_000) * 0.1
-    labels = torch.zeros(BATCH, 2, dtype=torch.long)
-    decided, area = torch.full((BATCH,), -1), torch.zeros(BATCH)
-    optimizer = torch.optim.AdamW(run.parameters())
-
-    def train() -> None:
-        optimizer.zero_grad()
-        run(source, interferer, labels, decided, area)["loss"].backward()
-        optimizer.step()
-
-    return train
 
 
 def peak_memory(kind: Kind) -> float:
@@ -81,7 +56,7 @@ def peak_memory(kind: Kind) -> float:
 
 def step_only(kind: Kind) -> None:
     """Make two steps, and print this process's peak memory in MB."""
-    train = step(kind)
+    train = training_step(model(0.25, kind))
     train()
     train()
     status = Path("/proc/self/status").read_text(encoding="utf-8")
@@ -108,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--into", type=Path, nargs="*", default=[])
-    parser.add_argument("--step-only", choices=("compact", "paper"), help=argparse.SUPPRESS)
+    parser.add_argument("--step-only", choices=KINDS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(2)
     torch.manual_seed(0)
@@ -116,9 +91,11 @@ def main() -> None:
         step_only(given.step_only)
         return
     rows = latencies(given.repeats)
-    ours, papers = alternate(max(3, given.repeats // 3), step("compact"), step("paper"))
+    ours, papers = alternate(
+        max(3, given.repeats // 3), *(training_step(model(0.25, kind)) for kind in KINDS)
+    )
     rows.append(("training step of 8 clips", f"{ours:.2f} s", f"{papers:.2f} s", f"{ours / papers:.2f}"))
-    few, many = peak_memory("compact"), peak_memory("paper")
+    few, many = map(peak_memory, KINDS)
     rows.append(("peak memory of it", f"{few:.0f} MB", f"{many:.0f} MB", f"{few / many:.2f}"))
     rows.append(metrics(max(3, given.repeats // 3)))
     header = ("", "ours", "Captum / the paper's decoder / Quantus", "ours over theirs")

@@ -79,9 +79,8 @@ def explanation_ratio(width: float, repeats: int) -> tuple[float, float]:
     return forward_seconds, explain_seconds / forward_seconds
 
 
-def step_ratio(width: float, repeats: int, batch: int = 8) -> tuple[float, float]:
-    """Return seconds of the classifier's five passes, and of a training step of L-MAC over them."""
-    it = model(width)
+def training_step(it: Model, batch: int = 8) -> Callable[[], object]:
+    """Return a step of L-MAC's training by the bundled model's recipe."""
     explainer = cast("Lmac", it.explainers["lmac"])
     explainer.decoder.train()
     recipe = load_recipe(LmacRecipe, RECIPE)
@@ -90,19 +89,27 @@ def step_ratio(width: float, repeats: int, batch: int = 8) -> tuple[float, float
     labels = torch.zeros(batch, 2, dtype=torch.long)
     decided, area = torch.full((batch,), -1), torch.tensor([0.1, 0.0, 0.0, 0.0]).repeat(batch // 4)
     optimizer = torch.optim.AdamW(step.parameters())
-    stft = it.classifier.spectrogram(torch.cat([source, source]))
 
     def train() -> None:
         optimizer.zero_grad()
         step(source, interferer, labels, decided, area)["loss"].backward()
         optimizer.step()
 
+    return train
+
+
+def step_ratio(width: float, repeats: int, batch: int = 8) -> tuple[float, float]:
+    """Return seconds of the classifier's five passes, and of a training step of L-MAC over them."""
+    it = model(width)
+    source = torch.randn(batch, 80000) * 0.1
+    stft = it.classifier.spectrogram(torch.cat([source, source]))
+
     def passes() -> None:
         with torch.no_grad():
             it.classifier(source)
         it.classifier.logits(it.classifier.features(stft.detach().requires_grad_())).sum().backward()
 
-    passes_seconds, step_seconds = alternate(repeats, passes, train)
+    passes_seconds, step_seconds = alternate(repeats, passes, training_step(it, batch))
     return passes_seconds, step_seconds / passes_seconds
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.resources import files
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from earmark.errors import AudioError, EarmarkError, ModelError, OutputError
 
 STATUSES: dict[type[EarmarkError], int] = {AudioError: 415, ModelError: 400, OutputError: 507}
+_LAST_WORDS = 3  # seconds that those who are being answered have at the end
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 _HEADERS = {
@@ -44,12 +45,13 @@ class Guard:
     Args:
         app: what is guarded.
         host: the address that it is bound to.
+        names: by which others know it, as behind a proxy.
     """
 
-    def __init__(self, app: ASGIApp, host: str = "127.0.0.1") -> None:
+    def __init__(self, app: ASGIApp, host: str = "127.0.0.1", names: Sequence[str] = ()) -> None:
         self.app = app
         bare = host.strip("[]").lower()
-        self.hosts = _LOCAL | {bare, f"[{bare}]"}
+        self.hosts = _LOCAL | {bare, f"[{bare}]", *(name.lower() for name in names)}
         # No name can be led to an address that a visitor has typed as numbers.
         self.any_address = not _is_loopback(bare)
         if self.any_address:
@@ -87,6 +89,7 @@ def make_server(
     static: Mapping[str, tuple[str, str, str]],
     statuses: Mapping[type[EarmarkError], int] | None = None,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    names: Sequence[str] = (),
 ) -> FastAPI:
     """Return a server of pages, with its guard, its errors and its files.
 
@@ -95,9 +98,10 @@ def make_server(
         static: package, name in its templates, and media type, by path; no other file can be read.
         statuses: which HTTP status tells of which error.
         lifespan: what is entered and left with it.
+        names: by which others know it, as behind a proxy.
     """
     app = FastAPI(title="earmark", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, host=host)
+    app.add_middleware(Guard, host=host, names=names)
     _add_errors(app, STATUSES | dict(statuses or {}))
     _add_static(app, static)
     return app
@@ -208,6 +212,8 @@ def listen(host: str, port: int) -> socket.socket:
 def address_of(bound: socket.socket) -> str:
     """Return what to open in a browser."""
     host, port = bound.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -216,6 +222,12 @@ def serve(app: FastAPI, bound: socket.socket) -> None:
     import uvicorn
 
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none"
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=_LAST_WORDS,
     )
     uvicorn.Server(config).run(sockets=[bound])

@@ -102,6 +102,22 @@ def test_a_sound_is_explained_as_the_function_does(client: TestClient) -> None:
     np.testing.assert_allclose(kept, same.listenable.numpy(), atol=1e-4)
 
 
+def test_a_zip_leaves_nothing_behind_whatever_is_asked_of_it(client: TestClient, jobs: Jobs) -> None:
+    wait(client, name := send(client, wav(1)))
+    for asked in ("bytes=99999999-", "bytes=abc", "items=0-1", "bytes=0-10"):
+        answer = client.get(f"/api/sounds/{name}/files.zip", headers={"Range": asked})
+        assert zipfile.is_zipfile(io.BytesIO(answer.content))
+    assert [path.name for path in jobs.folder.iterdir() if path.is_file()] == []
+
+
+def test_a_name_that_a_proxy_goes_by_can_be_given(service: Service) -> None:
+    app = build(service, names=["sounds.example.org"])
+    with TestClient(app, base_url="http://sounds.example.org") as client:
+        assert client.get("/api/about").status_code == 200
+        headers = {"origin": "https://sounds.example.org"}
+        assert client.post("/api/sounds", content=b"", headers=headers).status_code == 415
+
+
 def test_a_long_sound_has_a_timeline_whose_windows_open(client: TestClient) -> None:
     told = wait(client, name := send(client, wav(12), method="gradcam", target="dog"))
     assert len(told["windows"]) > 2

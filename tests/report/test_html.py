@@ -111,21 +111,33 @@ def test_what_is_broken_is_named_among_good_ones(explained: Path, tmp_path: Path
     shutil.copytree(explained / "lmac", folder)
     (folder / "ünder.listen.wav").write_bytes(b"no sound")
     (folder / "zero.json").write_text("{")
+    values = json.loads((folder / "a b.json").read_text(encoding="utf-8"))
+    (folder / "nan.json").write_text(json.dumps(values | {"probability": float("nan")}))
+    (folder / "short.json").write_text(json.dumps(values))
+    for part, samples in (("listen", 3000), ("rest", 2000)):
+        soundfile.write(folder / f"short.{part}.wav", np.zeros(samples), RATE)
     (folder / "other.json").write_text('{"what": "something else"}')
     (folder / "odd.json").write_text('{"input": "x", "timeline": []}')
     result = CliRunner().invoke(app, ["report", str(folder), "--out", str(tmp_path / "r.html")])
     assert result.exit_code == 1
     assert "1 sounds →" in result.stdout
     lines = result.stderr.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 5
     for part, line in zip(
-        ("odd.json does not describe", "zero.json cannot be read", "ünder.listen.wav"), sorted(lines)
+        (
+            "nan.json does not describe",
+            "odd.json does not describe",
+            "short.listen.wav has 3000 samples",
+            "zero.json cannot be read",
+            "ünder.listen.wav",
+        ),
+        sorted(lines),
     ):
         assert part in " ".join(lines), line
     troubles = [
         entry for entry in data_of((tmp_path / "r.html").read_text("utf-8"))["list"] if "trouble" in entry
     ]
-    assert len(troubles) == 3
+    assert len(troubles) == 5
 
 
 def test_an_empty_or_missing_folder_is_told(tmp_path: Path) -> None:

@@ -57,6 +57,14 @@ def test_parts_become_as_loud_as_the_sound_and_nothing_clips() -> None:
     assert max(np.abs(one).max() for one in (reference, *louder.values())) <= CEILING + 1e-6
 
 
+def test_quiet_recordings_are_matched_too() -> None:
+    """The standard's gate takes what is below -70 LUFS for silence."""
+    whole = noise(3, 0.0004)
+    _, louder, gains = match_levels(whole, {"half": 0.5 * whole}, RATE)
+    assert gains["half"] == pytest.approx(6.02, abs=0.1)
+    np.testing.assert_allclose(louder["half"], whole, rtol=0.02)
+
+
 def test_a_clip_of_a_few_clicks_is_as_loud_as_it_sounds() -> None:
     """By its mean power a part that is silent half of the time would be made 3 dB louder than it is heard."""
     whole = noise(4, 0.1)
@@ -182,18 +190,67 @@ def test_missing_broken_repeated_and_untouched(tmp_path: Path) -> None:
     assert found.repeated == 1
     assert found.untouched == 1
     assert [line.split(": ", 1)[-1] for line in found.broken] == [
+        "2 cells, 8 are named",
         "the score is 101, not within 0 and 100",
         "the score is 'much', no number",
-        "2 cells, 8 are named",
         "no trial or no stimulus is named",
         "trial 'rec09' is not in the study (1 rows)",
         "condition 'C7' is not in the study (1 rows)",
     ]
-    assert "line 9" in found.broken[0]
+    assert "line 9" in found.broken[1]
     kept = {tuple(row[:3]): row[3] for row in found.table.itertuples(index=False, name=None)}
     assert kept[1, "rec01", "C1"] == 15
     without = read_ratings([file], study, drop_untouched=True)
     assert len(found.table) - len(without.table) == 2
+
+
+def test_ratings_of_another_study_are_none_of_this_one(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study")
+    path = tmp_path / "ratings.db"
+    store = Store(path, "study-2")
+    store.rate(store.begin(), "rec01", "C1", 50)
+    with pytest.raises(DataError, match="holds ratings of 'study-2'; expected those of 'study-1'"):
+        read_ratings([path], study)
+    file = tmp_path / "mushra.csv"
+    file.write_text(written("2017", [[10, 20, 30, 40]]).replace("study-1", "study-2"))
+    with pytest.raises(DataError, match="no rating that can be used"):
+        read_ratings([file], study)
+    file.write_text(written("2017", [[10, 20, 30, 40]]) + 'study-1,31,u,rec01,anchor,5,1,""\r\n')
+    assert "'anchor' is not in the study" in read_ratings([file], study).broken[0]
+
+
+def test_a_comment_as_php_writes_it_swallows_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "mushra.csv"
+    lines = written("2017", [[10, 20, 30, 40], [50, 60, 70, 80]]).splitlines(keepends=True)
+    lines[2] = lines[2].replace('"a, ""comment"""', r'"hm \""')
+    assert "hm" in lines[2]
+    file.write_text("".join(lines))
+    assert len(read_ratings([file]).table) == 8
+
+
+def test_listeners_without_a_session_are_told_apart(tmp_path: Path) -> None:
+    pages = [("rec01", "C1"), ("rec01", "C2")]
+    file = tmp_path / "a.csv"
+    # Two people of one age and gender, one after the other.
+    rows: list[list[object]] = [["age", "gender", "trial_id", "rating_stimulus", "rating_score"]]
+    rows += [[31, "f", *page, 10 * person] for person in range(4) for page in pages]
+    file.write_text(as_csv(rows))
+    found = read_ratings([file])
+    assert (found.table["listener"].nunique(), found.repeated) == (4, 0)
+    # A column that numbers rows is no person.
+    rows = [["n", "trial_id", "rating_stimulus", "rating_score"]]
+    rows += [[2 * person + k, *page, 50] for person in range(4) for k, page in enumerate(pages)]
+    file.write_text(as_csv(rows))
+    assert read_ratings([file]).table["listener"].nunique() == 4
+
+
+def test_excluding_everybody_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "mushra.csv"
+    file.write_text(written("2015", [[10, 20, 30, 40], [50, 60, 70, 80]]))
+    with pytest.raises(DataError, match="leave out all 2 sessions"):
+        read_ratings([file], exclude=["*@example.org"])
+    # What the test itself is called tells nothing of a session.
+    assert read_ratings([file], exclude=["study*"]).excluded == 0
 
 
 def test_test_sessions_are_excluded_by_what_is_said_of_them(tmp_path: Path) -> None:
@@ -212,7 +269,7 @@ def test_files_put_together_and_those_that_are_none(tmp_path: Path) -> None:
     second.write_text(written("bare", [[5, 6, 7, 8]]))
     assert read_ratings([first, second]).table["listener"].nunique() == 3
     second.write_text("name,mail\nann,ann@example.org\n")
-    with pytest.raises(DataError, match="a column each for trial, stimulus and score"):
+    with pytest.raises(DataError, match="columns for trial, stimulus and score"):
         read_ratings([second])
     with pytest.raises(DataError, match="cannot be read"):
         read_ratings([tmp_path / "none.csv"])
@@ -373,6 +430,23 @@ def test_build_makes_a_study_of_good_recordings_and_names_bad_ones(tmp_path: Pat
     assert "whose ratings would be lost" in again.output
 
 
+def test_sets_of_one_name_are_told_apart_and_ids_differ(tmp_path: Path) -> None:
+    paths = []
+    for above in ("one", "two"):
+        (tmp_path / above / "mix").mkdir(parents=True)
+        paths.append(tmp_path / above / "mix" / "a.wav")
+        soundfile.write(paths[-1], noise(1, 0.1), RATE)
+    ids = []
+    for number, more in enumerate(([], ["--target", "dog"])):
+        out = tmp_path / f"study{number}"
+        command = ["study", "build", *map(str, paths), "--methods", "lmac", "--out", str(out), *more]
+        assert CliRunner().invoke(app, command).exit_code == 0
+        study = read_study(out)
+        assert [trial.set for trial in study.trials] == ["one/mix", "two/mix"]
+        ids.append(study.id)
+    assert ids[0] != ids[1]
+
+
 def test_what_cannot_be_built_is_told(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", noise(1, 0.1), RATE)
     for more, said in (
@@ -380,6 +454,8 @@ def test_what_cannot_be_built_is_told(tmp_path: Path) -> None:
         (["--also", "x=nowhere"], "NAME=DIR with a folder of sounds"),
         (["--methods", "lmac,lmac"], "two conditions have one name"),
         (["--methods", "nope"], "nope"),
+        (["--methods", ""], "no method is named"),
+        (["--also", f"x={tmp_path}", "--also", f"x={tmp_path}"], "two conditions have one name"),
         (["--target", "unicorn"], "unicorn"),
     ):
         command = ["study", "build", str(tmp_path / "a.wav"), "--out", str(tmp_path / "out"), *more]

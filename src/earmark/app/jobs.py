@@ -88,7 +88,7 @@ class Jobs:
     """
 
     def __init__(
-        self, work: Callable[[Job], Any], most_waiting: int = 32, most_kept: int = 24, keep: float = 3600.0
+        self, work: Callable[[Job], Any], most_waiting: int = 32, most_kept: int = 64, keep: float = 3600.0
     ) -> None:
         self.most_waiting, self.most_kept, self.keep = most_waiting, most_kept, keep
         self._work = work

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator
+import io
+import tempfile
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import anyio
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import FileResponse, Response
-from starlette.background import BackgroundTask
+from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from earmark.app.jobs import FullError, Job, Jobs
 from earmark.app.service import Service
@@ -20,6 +22,8 @@ from earmark.errors import AudioError
 from earmark.web import make_server
 
 _SLOWEST = 600.0  # seconds that an upload may take
+_SILENT = 20.0  # seconds in which nothing of it may come
+_CHUNK = 1 << 16  # bytes
 
 # All that can be read, and nothing beside it: names of requests never become paths.
 _STATIC = {
@@ -32,13 +36,16 @@ _STATIC = {
 }
 
 
-def build(service: Service, jobs: Jobs | None = None, host: str = "127.0.0.1") -> FastAPI:
+def build(
+    service: Service, jobs: Jobs | None = None, host: str = "127.0.0.1", names: Sequence[str] = ()
+) -> FastAPI:
     """Return the server.
 
     Args:
         service: what explains.
         jobs: the queue in front of it; entered and left with the server.
         host: the address that it will be bound to.
+        names: by which others know it, as behind a proxy.
     """
     queue = jobs or Jobs(service.explain)
 
@@ -47,7 +54,7 @@ def build(service: Service, jobs: Jobs | None = None, host: str = "127.0.0.1") -
         with queue:
             yield
 
-    app = make_server(host, _STATIC, {FullError: 503}, lifespan)
+    app = make_server(host, _STATIC, {FullError: 503}, lifespan, names)
     _add_sounds(app, service, queue)
     _add_results(app, service, queue)
     return app
@@ -73,8 +80,10 @@ def _add_sounds(app: FastAPI, service: Service, jobs: Jobs) -> None:
         try:
             await _receive(request, job, service)
             await run_in_threadpool(service.look_at, job.upload, wish.name)
-        except BaseException:
+        except BaseException as error:
             jobs.stop(job)
+            if isinstance(error, ClientDisconnect):  # nobody is there to be told
+                raise HTTPException(400, "the upload broke off") from error
             raise
         jobs.put(job)
         return {"id": job.id}
@@ -83,8 +92,13 @@ def _add_sounds(app: FastAPI, service: Service, jobs: Jobs) -> None:
 async def _receive(request: Request, job: Job, service: Service) -> None:
     """Write what is sent as it comes, and no more of it than is allowed."""
     size = 0
+    stream = request.stream()
     with job.upload.open("wb") as file, anyio.fail_after(_SLOWEST):
-        async for chunk in request.stream():
+        while True:
+            with anyio.fail_after(_SILENT):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                break
             size += len(chunk)
             service.limits.check_size(size, job.wish.name)
             file.write(chunk)
@@ -117,16 +131,16 @@ def _add_results(app: FastAPI, service: Service, jobs: Jobs) -> None:
         return Response(service.page(job, number), media_type="application/json")
 
     @app.get("/api/sounds/{name}/files.zip")
-    def pack(name: str) -> FileResponse:
+    def pack(name: str) -> StreamingResponse:
         job = find(name)
-        path = jobs.folder / f"{secrets.token_hex(8)}.zip"
-        try:
-            called = service.pack(job, path)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        gone = BackgroundTask(path.unlink, missing_ok=True)
-        return FileResponse(path, media_type="application/zip", filename=called, background=gone)
+        # A file without a name goes when it is closed, however the answer ends.
+        file = tempfile.TemporaryFile(dir=jobs.folder)  # noqa: SIM115 (the answer outlives this function)
+        called = quote(service.pack(job, file))
+        headers = {"Content-Length": str(file.seek(0, io.SEEK_END))}
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{called}"
+        file.seek(0)
+        chunks = iter(lambda: file.read(_CHUNK), b"")
+        return StreamingResponse(chunks, media_type="application/zip", headers=headers)
 
 
 def _told(job: Job, ahead: int) -> dict[str, Any]:

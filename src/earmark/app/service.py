@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -232,14 +232,14 @@ class Service:
         page.add_sound(name, kept + rest, mask, config, _said(job.result, moment))
         return json.dumps(page.data())
 
-    def pack(self, job: Job, path: Path) -> str:
+    def pack(self, job: Job, into: IO[bytes]) -> str:
         """Write a zip of all files of a sound; return what to call it.
 
         Raises:
             OSError: the files are gone, or the disk is full.
         """
         # Sounds and pictures hardly become smaller.
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        with zipfile.ZipFile(into, "w", zipfile.ZIP_STORED) as archive:
             for file in sorted(_files(job).iterdir()):
                 archive.write(file, file.name)
         return f"{safe_stem(job.wish.name)}.zip"
@@ -257,7 +257,10 @@ def _mask_of(found: Explanation, request: Request) -> Tensor:
 
 
 def _piece(stem: Path, part: str, first: int, last: int) -> Tensor:
-    samples, _ = soundfile.read(f"{stem}.{part}.wav", start=first, stop=last, dtype="float32")
+    try:
+        samples, _ = soundfile.read(f"{stem}.{part}.wav", start=first, stop=last, dtype="float32")
+    except RuntimeError as error:  # soundfile's errors are RuntimeErrors
+        raise FileNotFoundError(str(error)) from error
     return torch.from_numpy(samples)
 
 

@@ -33,6 +33,10 @@ def page(
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, help="0 takes one that is free.")
     ] = 7860,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--known-as", metavar="NAME", help="A name that others know it by, as behind a proxy."),
+    ] = None,
     most_minutes: Annotated[
         float, typer.Option(metavar="MINUTES", min=0.01, help="How long a sound may be.")
     ] = 10,
@@ -57,4 +61,4 @@ def page(
         service = Service(*models, limits=Limits(most_minutes, most_mb))
         service.try_out()
         say(f"open {address_of(bound)} in a browser; Ctrl-C ends it")
-        serve(build(service, host=host), bound)
+        serve(build(service, host=host, names=names or ()), bound)

@@ -103,6 +103,10 @@ def serve(
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, help="0 takes one that is free.")
     ] = 7861,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--known-as", metavar="NAME", help="A name that others know it by, as behind a proxy."),
+    ] = None,
 ) -> None:
     """Let people rate a study on a page of earmark's own.
 
@@ -120,7 +124,7 @@ def serve(
     store = Store(ratings or folder / "ratings.db", plan.id)
     with listen(host, port) as bound:
         say(f"open {address_of(bound)} in a browser; Ctrl-C ends it; ratings go to {store.path}")
-        answer(build_server(plan, folder, store, host), bound)
+        answer(build_server(plan, folder, store, host, names or ()), bound)
 
 
 @study.command(no_args_is_help=True, epilog=SCORE_EXAMPLES)

@@ -59,25 +59,28 @@ class Plan:
         if self.anchor not in (None, *get_args(Anchor)):
             raise ModelError(f"there is no anchor {self.anchor!r}", " or ".join(get_args(Anchor)))
         models = [find(name, self.device) for name in self.models]
-        folders = dict(_split(text) for text in self.also)
-        names = [*(name for name, _, _ in self._conditions(models)), *folders]
+        if not self.methods:
+            raise ModelError("no method is named", "one of `earmark methods` at least", "see --methods")
+        others = [_split(text) for text in self.also]
+        folders = dict(others)
+        names = [*(name for name, _, _ in self._conditions(models)), *(name for name, _ in others)]
         if len(set(names)) < len(names):
             raise ModelError(f"two conditions have one name: {', '.join(names)}", fix="name each once")
         codes = {f"C{number}": name for number, name in enumerate(names, start=1)}
         study = Study(
-            id=_identify(title, names, audio),
+            id=_identify(self, title, audio),
             title=title,
             conditions=codes,
             trials=[],
             hidden_reference=self.hidden_reference,
             anchor=self.anchor,
         )
-        builder, failed = Builder(out, study), 0
+        builder, failed, sets = Builder(out, study), 0, _sets(audio)
         with progress(len(audio) > 1) as display:
             task = display.add_task("explaining", total=len(audio)) if display else None
             for path in audio:
                 try:
-                    builder.add(self._recording(path, models, folders))
+                    builder.add(self._recording(path, models, folders, sets[path.resolve().parent]))
                 except (AudioError, DataError) as error:
                     failed += 1
                     say_error(str(error))
@@ -95,7 +98,7 @@ class Plan:
             for method in self.methods
         ]
 
-    def _recording(self, path: Path, models: Sequence[Model], folders: dict[str, Path]) -> Recording:
+    def _recording(self, path: Path, models: Sequence[Model], folders: dict[str, Path], of: str) -> Recording:
         from earmark.study.build import Recording
 
         first = self._explain(path, models[0], self.methods[0], self.target)
@@ -112,7 +115,7 @@ class Plan:
             )
         return Recording(
             name=path.name,
-            set=path.resolve().parent.name,
+            set=of,
             label=first.label,
             rate=rate,
             whole=first.waveform.numpy(),
@@ -157,7 +160,20 @@ def _elsewhere(folder: Path, path: Path, rate: int, samples: int) -> Waveform:
     return np.concatenate([found, np.zeros(samples - len(found), dtype=np.float32)])
 
 
-def _identify(title: str, names: Sequence[str], audio: Sequence[Path]) -> str:
+def _identify(plan: Plan, title: str, audio: Sequence[Path]) -> str:
     """Return an id that other studies do not have, as results of several lie side by side."""
-    content = "\n".join([title, *names, *(str(path) for path in audio)])
+    content = "\n".join([title, repr(plan), *(str(path.resolve()) for path in audio)])
     return f"study-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def _sets(audio: Sequence[Path]) -> dict[Path, str]:
+    """Return what the set of each folder is called: its name, with as many above it as tell it apart."""
+    folders = list(dict.fromkeys(path.resolve().parent for path in audio))
+    depth = 1
+    while len({_last(folder, depth) for folder in folders}) < len(folders):
+        depth += 1
+    return {folder: _last(folder, depth) for folder in folders}
+
+
+def _last(folder: Path, depth: int) -> str:
+    return "/".join(folder.parts[-depth:])

@@ -71,10 +71,13 @@ class Page:
         entry: dict[str, Any] = {"name": Path(source).name, "rate": rate, "samples": samples}
         if samples > LONGEST * rate:
             entry |= {"trouble": f"{samples / rate:.0f} s are too long to be played here, see {stem}.png"}
-            self._place(entry | {"audio": f"{folder}/{stem}"}, {name: one[name] for name in _SAID})
+            self._place(entry | {"audio": f"{samples} samples"}, {name: one[name] for name in _SAID})
             return
         config = SpectrogramConfig.model_validate(one.get("spectrogram") or SpectrogramConfig.at(rate))
         kept, rest = (_read(folder / f"{stem}.{part}.wav", rate) for part in ("listen", "rest"))
+        if len(kept) != len(rest):
+            given = f"{stem}.listen.wav has {len(kept)} samples, {stem}.rest.wav {len(rest)}"
+            raise AudioError(given, "as many", "explain it again")
         self.add_sound(entry["name"], kept + rest, mask_between(kept + rest, kept, config), config, one)
 
     def add_sound(
@@ -203,6 +206,7 @@ def make_page(folders: Iterable[Path]) -> tuple[Page, list[str]]:
             try:
                 if isinstance(values, EarmarkError):
                     raise values
+                json.dumps(values, allow_nan=False)
                 page.add(folder, path.name.removesuffix(".json"), values)
             except (EarmarkError, KeyError, TypeError, ValueError) as error:
                 known = isinstance(error, EarmarkError)

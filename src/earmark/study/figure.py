@@ -34,8 +34,7 @@ def draw_figure_2(scores: DataFrame, conditions: Sequence[str], path: Path) -> N
     panels = figure.subplots(1, len(sets), sharey=True, squeeze=False, width_ratios=sizes)[0]
     for axes, one in zip(panels, sets):
         _panel(axes, scores[scores["set"] == one], conditions)
-        # A name in $ would be set as a formula.
-        axes.set_title(str(one).replace("$", r"\$"))
+        axes.set_title(_plain(one))
     panels[0].set_ylabel("mean opinion score")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
@@ -55,10 +54,16 @@ def _panel(axes: object, scores: DataFrame, conditions: Sequence[str]) -> None:
             width,
             yerr=own["half"],
             capsize=2,
-            label=condition.replace("$", r"\$"),
+            label=_plain(condition),
             color=f"C{place}",
         )
-    axes.set_xticks(range(len(trials)), trials)  # type: ignore[attr-defined]
+    axes.set_xticks(range(len(trials)), list(map(_plain, trials)))  # type: ignore[attr-defined]
     axes.set_ylim(0, 100)  # type: ignore[attr-defined]
     axes.set_xlabel("recording")  # type: ignore[attr-defined]
     axes.spines[["top", "right"]].set_visible(False)  # type: ignore[attr-defined]
+
+
+def _plain(name: object) -> str:
+    """Keep a name from being set as a formula, or, with "_" before it, from being left out of a legend."""
+    text = str(name).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from pandas import DataFrame
 
 from earmark.errors import DataError
-from earmark.study.plan import Study
+from earmark.study.plan import REFERENCE, Study
 
 COLUMNS = ("listener", "trial", "condition", "score")
 """Of ratings: a number, a recording, a code, and 0 to 100."""
@@ -32,6 +33,8 @@ _NAMES = {
     "comment": ("rating_comment", "comment", "choice_comment"),
 }
 _NEEDED = ("trial", "stimulus", "score")
+_WHO = ("email", "e-mail", "mail", "name", "participant", "participant_id", "subject", "user", "id")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _MISSING = ("", "na", "nan", "null", "none", "undefined")
 
 
@@ -93,11 +96,14 @@ def read_ratings(
         DataError: a file cannot be read, or has none of the columns, or there is no rating.
     """
     broken: list[str] = []
-    rows = [row for file in files for row in _rows(file, broken)]
+    exclude = list(exclude)
+    rows = [row for file in files for row in _rows(file, study.id if study else None, broken)]
     if study:
         rows = list(_known(rows, study, broken))
     patterns = [pattern.casefold() for pattern in exclude]
     out = {row.session for row in rows if any(_fits(row.said, one) for one in patterns)}
+    if rows and len(out) == len({row.session for row in rows}):
+        raise DataError(f"{' and '.join(exclude)} leave out all {len(out)} sessions", fix="exclude fewer")
     rows = [row for row in rows if row.session not in out]
     given = [row for row in rows if row.score is not None]
     numbers = {session: place for place, session in enumerate(dict.fromkeys(row.session for row in given), 1)}
@@ -115,7 +121,8 @@ def read_ratings(
 
 
 def _known(rows: Iterable[Row], study: Study, broken: list[str]) -> Iterator[Row]:
-    trials, rated = {trial.id for trial in study.trials}, {*study.conditions, "reference", "anchor"}
+    # webMUSHRA has the whole sound rated in any case.
+    trials, rated = {trial.id for trial in study.trials}, {*study.rated, REFERENCE}
     strange: Counter[str] = Counter()
     for row in rows:
         if row.trial not in trials:
@@ -131,44 +138,76 @@ def _fits(said: Iterable[str], pattern: str) -> bool:
     return any(fnmatchcase(value.strip().casefold(), pattern) for value in said)
 
 
-def _rows(file: Path, broken: list[str]) -> Iterator[Row]:
+def _rows(file: Path, study: str | None, broken: list[str]) -> Iterator[Row]:
     try:
         with file.open("rb") as opened:
             is_database = opened.read(16).startswith(b"SQLite format 3")
         if is_database:
             from earmark.study.store import stored
 
-            for listener, trial, condition, score in stored(file):
+            for listener, trial, condition, score in stored(file, study):
                 yield Row((str(file), listener), (listener,), trial, condition, score)
             return
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read: {error}", "the CSV that webMUSHRA writes") from error
-    yield from _of_csv(file, text, broken)
+        fix = "save it as comma-separated UTF-8"
+        raise DataError(f"{file} cannot be read: {error}", "the CSV that webMUSHRA writes", fix) from error
+    yield from _of_csv(file, text, study, broken)
 
 
-def _of_csv(file: Path, text: str, broken: list[str]) -> Iterator[Row]:
+def _of_csv(file: Path, text: str, study: str | None, broken: list[str]) -> Iterator[Row]:
     places: dict[str, int] = {}
     header: list[str] = []
-    session = _Sessions(str(file))
-    reader = csv.reader(text.splitlines(keepends=True))
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
+    good: list[tuple[int, list[str]]] = []
+    for line, cells in _lines(file, text, broken):
         found = _places(cells)
         if found is not None:  # also in the middle, where files were put together
-            places, header = found, [cell.strip() for cell in cells]
+            yield from _of_table(file, header, places, good, study, broken)
+            places, header, good = found, [cell.strip() for cell in cells], []
         elif not places:
-            expected = "a column each for trial, stimulus and score, as webMUSHRA writes them"
-            raise DataError(f"{file} begins with {', '.join(cells)[:80]!r}", expected)
+            expected = "columns for trial, stimulus and score, with commas between, as webMUSHRA writes them"
+            raise DataError(f"{file} begins with {', '.join(cells)[:80]!r}", expected, "export it so")
         elif len(cells) != len(header):
-            broken.append(f"{file.name}, line {reader.line_num}: {len(cells)} cells, {len(header)} are named")
+            broken.append(f"{file.name}, line {line}: {len(cells)} cells, {len(header)} are named")
         else:
-            row = _row(cells, places, session)
-            if isinstance(row, str):
-                broken.append(f"{file.name}, line {reader.line_num}: {row}")
-            else:
-                yield row
+            good.append((line, cells))
+    yield from _of_table(file, header, places, good, study, broken)
+
+
+def _lines(file: Path, text: str, broken: list[str]) -> Iterator[tuple[int, list[str]]]:
+    # PHP writes a quote after a backslash as it is, and all others twice.
+    reader = csv.reader(text.splitlines(keepends=True), escapechar="\\")
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            broken.append(f"{file.name}, line {reader.line_num}: {error}")
+            continue
+        if any(cell.strip() for cell in cells):
+            yield reader.line_num, cells
+
+
+def _of_table(
+    file: Path,
+    header: Sequence[str],
+    places: dict[str, int],
+    lines: Sequence[tuple[int, list[str]]],
+    study: str | None,
+    broken: list[str],
+) -> Iterator[Row]:
+    sessions = _Sessions(str(file), header, places, [cells for _, cells in lines])
+    for line, cells in lines:
+        test = cells[places["test"]].strip() if "test" in places else ""
+        if study and test and test != study:
+            broken.append(f"{file.name}, line {line}: of another study, {test[:40]!r}")
+            continue
+        row = _row(cells, places, sessions)
+        if isinstance(row, str):
+            broken.append(f"{file.name}, line {line}: {row}")
+        else:
+            yield row
 
 
 def _places(cells: Sequence[str]) -> dict[str, int] | None:
@@ -183,23 +222,49 @@ def _places(cells: Sequence[str]) -> dict[str, int] | None:
 
 
 class _Sessions:
-    """Tells listeners apart: by the session's id, by what they said of themselves, or by repetition."""
+    """Tells listeners apart: by the session's id, by who they say they are, or by where they begin anew.
 
-    def __init__(self, file: str) -> None:
+    Args:
+        file: whose rows they are.
+        header: its columns.
+        places: of what is known.
+        rows: all of them.
+    """
+
+    def __init__(
+        self, file: str, header: Sequence[str], places: dict[str, int], rows: Sequence[Sequence[str]]
+    ) -> None:
         self.file, self.count = file, 0
         self.seen: set[tuple[str, str]] = set()
+        self.before: tuple[str, ...] = ()
+        own = [place for place, name in enumerate(header) if name and place not in places.values()]
+        self.names = [place for place in own if header[place].casefold() in _WHO]
+        # What differs in every row is a number of rows, and nothing of a person.
+        self.person = [
+            place
+            for place in own
+            if place in self.names or len({row[place] for row in rows}) < max(2, len(rows))
+        ]
+        self.session = places.get("session")
 
-    def of(self, cells: Sequence[str], places: dict[str, int], page: tuple[str, str]) -> tuple[str, ...]:
-        person = [cell for place, cell in enumerate(cells) if place not in places.values()]
-        if "session" in places and cells[places["session"]].strip():
-            return (cells[places["session"]].strip(),)
-        if any(cell.strip() for cell in person):
-            return tuple(person)
-        # webMUSHRA writes all of a listener at once; who rates the same again is the next one.
-        if page in self.seen:
+    def said(self, cells: Sequence[str]) -> tuple[str, ...]:
+        """Return what tells of the session and the person."""
+        own = [self.session] if self.session is not None else []
+        return tuple(cells[place].strip() for place in (*own, *self.person))
+
+    def of(self, cells: Sequence[str], page: tuple[str, str]) -> tuple[str, ...]:
+        """Return the listener of the next row."""
+        if self.session is not None and cells[self.session].strip():
+            return (cells[self.session].strip(),)
+        if any(cells[place].strip() for place in self.names):
+            return tuple(cells[place].strip().casefold() for place in self.names)
+        # webMUSHRA writes all of a listener at once: another person, or the same page again, is the next one.
+        person = tuple(cells[place] for place in self.person)
+        if page in self.seen or (self.seen and person != self.before):
             self.count += 1
             self.seen.clear()
         self.seen.add(page)
+        self.before = person
         return (self.file, str(self.count))
 
 
@@ -207,15 +272,12 @@ def _row(cells: Sequence[str], places: dict[str, int], sessions: _Sessions) -> R
     trial, condition, text = (cells[places[what]].strip() for what in _NEEDED)
     if not (trial and condition):
         return "no trial or no stimulus is named"
-    session = sessions.of(cells, places, (trial, condition))
-    ours = {places[what] for what in (*_NEEDED, "time", "comment") if what in places}
-    said = tuple(cell for place, cell in enumerate(cells) if place not in ours)
+    session, said = sessions.of(cells, (trial, condition)), sessions.said(cells)
     if text.casefold() in _MISSING:
         return Row(session, said, trial, condition, None)
-    try:
-        score = float(text)
-    except ValueError:
+    if not _NUMBER.fullmatch(text):
         return f"the score is {text[:20]!r}, no number"
+    score = float(text)
     if not 0 <= score <= 100:
         return f"the score is {score:g}, not within 0 and 100"
     return Row(session, said, trial, condition, score)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI
-from fastapi.responses import Response
+from fastapi import Body, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from earmark.study.plan import INSTRUCTIONS, WELCOME, Study, Trial
 from earmark.study.store import Store
-from earmark.web import make_server
+from earmark.web import make_server, trouble
 
 # All that can be read, beside the study's own sounds.
 _STATIC = {
@@ -24,7 +25,9 @@ _STATIC = {
 }
 
 
-def build(study: Study, folder: Path, store: Store, host: str = "127.0.0.1") -> FastAPI:
+def build(
+    study: Study, folder: Path, store: Store, host: str = "127.0.0.1", names: Sequence[str] = ()
+) -> FastAPI:
     """Return the server.
 
     Args:
@@ -32,8 +35,14 @@ def build(study: Study, folder: Path, store: Store, host: str = "127.0.0.1") -> 
         folder: where it lies.
         store: where ratings go.
         host: the address that it will be bound to.
+        names: by which others know it, as behind a proxy.
     """
-    app = make_server(host, _STATIC)
+    app = make_server(host, _STATIC, names=names)
+
+    @app.exception_handler(sqlite3.Error)
+    def not_stored(_: Request, error: sqlite3.Error) -> JSONResponse:
+        return trouble(507, f"ratings cannot be stored: {error}")
+
     audio = study.audio(folder)
 
     @app.post("/api/listeners", status_code=201)
@@ -98,7 +107,7 @@ def _page(order: _Order, page: int) -> tuple[Trial, list[str]]:
 
 
 def _code(codes: list[str], place: str) -> str:
-    if not (place.isdecimal() and int(place) < len(codes)):
+    if not (place.isdecimal() and len(place) < 4 and int(place) < len(codes)):
         raise HTTPException(404, f"there is no sound {place!r}")
     return codes[int(place)]
 

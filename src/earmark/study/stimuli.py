@@ -55,8 +55,10 @@ def match_levels(
     Returns:
         the sound, the parts, and by how many dB each part's level was changed beside the sound's.
     """
-    target = loudness(reference, rate)
-    gains = {name: _gain(target, loudness(part, rate)) for name, part in parts.items()}
+    # The standard's gate takes for silence what is below -70 LUFS; a quiet recording is none.
+    scale_up = np.float32(1 / max(float(np.abs(reference).max(initial=0)), 1e-9))
+    target = loudness(reference * scale_up, rate)
+    gains = {name: _gain(target, loudness(part * scale_up, rate)) for name, part in parts.items()}
     louder = {name: part * np.float32(10 ** (gains[name] / 20)) for name, part in parts.items()}
     peak = max(float(np.abs(one).max(initial=0)) for one in (reference, *louder.values()))
     scale = np.float32(min(1.0, CEILING / max(peak, 1e-9)))

@@ -90,14 +90,22 @@ class Store:
             return {(trial, condition): score for trial, condition, score in rows}
 
 
-def stored(path: Path) -> list[tuple[str, str, str, float]]:
+def stored(path: Path, study: str | None = None) -> list[tuple[str, str, str, float]]:
     """Return listener, trial, condition and score of all ratings, in the order in which listeners began.
+
+    Args:
+        path: the database.
+        study: whose ratings they are to be.
 
     Raises:
         DataError: the database is of another kind.
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            known = database.execute("SELECT id FROM study").fetchone()
+            if study is not None and known != (study,):
+                given = f"{path} holds ratings of {known[0] if known else 'no study'!r}"
+                raise DataError(given, f"those of {study!r}", "pass their own --study")
             return database.execute(
                 "SELECT listener, trial, condition, score FROM ratings JOIN listeners ON listener = id "
                 "ORDER BY begun, listener, given"

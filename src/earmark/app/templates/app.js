@@ -49,7 +49,7 @@
 
   async function send(sound) {
     const turn = ++state.turn;
-    if (state.recorder) state.recorder.stop();
+    if (state.recorder) { state.recorder.unwanted = true; state.recorder.stop(); }
     await forget();
     state.sound = sound;
     at("again").disabled = false;
@@ -176,7 +176,7 @@
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
     const pieces = [], recorder = new MediaRecorder(stream);
     recorder.addEventListener("dataavailable", (event) => pieces.push(event.data));
-    recorder.addEventListener("stop", () => { recorded(stream, pieces).catch(fail); });
+    recorder.addEventListener("stop", () => { recorded(stream, pieces, recorder.unwanted).catch(fail); });
     state.recorder = recorder;
     recorder.start();
     at("record").textContent = "Stop recording";
@@ -185,11 +185,12 @@
     setTimeout(() => recorder.state === "recording" && recorder.stop(), 60000 * state.about.most_minutes);
   }
 
-  async function recorded(stream, pieces) {
+  async function recorded(stream, pieces, unwanted) {
     state.recorder = null;
     stream.getTracks().forEach((track) => track.stop());
     at("record").textContent = "Record";
     at("record").setAttribute("aria-pressed", "false");
+    if (unwanted) return; // a file was chosen meanwhile
     const context = new AudioContext();
     const buffer = await context.decodeAudioData(await new Blob(pieces).arrayBuffer());
     await context.close();

@@ -66,6 +66,7 @@
   // --- ratings: sent at once, and again until they are stored ----------------------------------------------
 
   function rate(place, score) {
+    fail(null);
     current().scores[place] = score;
     state.waiting.set(`${state.page}/${place}`, score);
     send();
@@ -84,7 +85,12 @@
       }
       at("saved").textContent = "saved";
     } catch (error) {
-      if (error.status) { fail(error); state.waiting.clear(); } else { at("saved").textContent = "not saved yet; trying again"; setTimeout(send, RETRY); }
+      if (error.status) {
+        fail(error);
+        at("saved").textContent = "not saved";
+        for (const where of state.waiting.keys()) { const [page, place] = where.split("/"); state.study.pages[page].scores[place] = null; }
+        state.waiting.clear();
+      } else { at("saved").textContent = "not saved yet; trying again"; setTimeout(send, RETRY); }
     } finally { state.sending = false; ready(); }
   }
 

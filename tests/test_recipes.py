@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from earmark.classifiers.simclr.training import SimclrRecipe
 from earmark.classifiers.training import ClassifierRecipe
 from earmark.evaluation.evaluate import EvaluationRecipe
 from earmark.explainers.l2i.training import L2iRecipe
@@ -16,6 +17,7 @@ from earmark.training.recipe import load_recipe
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
 KINDS = {"classifier": ClassifierRecipe, "results": EvaluationRecipe, "sanity": SanityRecipe}
 KINDS |= {"family": EvaluationRecipe, "l2i": L2iRecipe, "lmac-td": LmacTdRecipe, "piq": PiqRecipe}
+KINDS["simclr"] = SimclrRecipe
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)

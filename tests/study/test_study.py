@@ -268,6 +268,9 @@ def test_files_put_together_and_those_that_are_none(tmp_path: Path) -> None:
     first.write_text(written("2017", [[10, 20, 30, 40]]) + written("bare", [[1, 2, 3, 4]]))
     second.write_text(written("bare", [[5, 6, 7, 8]]))
     assert read_ratings([first, second]).table["listener"].nunique() == 3
+    first.write_text(written("bare", [[10, 20, 30, 40]]) + written("bare", [[1, 2, 3, 4]]))
+    found = read_ratings([first])
+    assert (found.table["listener"].nunique(), found.repeated) == (2, 0)
     second.write_text("name,mail\nann,ann@example.org\n")
     with pytest.raises(DataError, match="columns for trial, stimulus and score"):
         read_ratings([second])

@@ -36,8 +36,9 @@ class Actor:
         # By what is in it: a batch that is tried again after an actor's death replaces its own part.
         name = hashlib.sha256("\n".join(map(str, files)).encode()).hexdigest()[:16]
         self.parts.add(rows, name)
-        counts = [sum(row["file"] == str(file) for row in rows) for file in files]
-        return {"file": batch["file"], "windows": counts}
+        own = [[row for row in rows if row["file"] == str(file)] for file in files]
+        broken = [any(row["error"] for row in its) for its in own]
+        return {"file": batch["file"], "windows": list(map(len, own)), "broken": broken}
 
 
 def rows_of(explaining: Explaining, file: Path) -> list[Row]:
@@ -76,4 +77,4 @@ def explain_on_ray(
     )
     for row in done.iter_rows():
         if report:
-            report(str(row["file"]), int(row["windows"]), False)
+            report(str(row["file"]), int(row["windows"]), bool(row["broken"]))

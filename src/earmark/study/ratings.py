@@ -197,7 +197,9 @@ def _of_table(
     study: str | None,
     broken: list[str],
 ) -> Iterator[Row]:
-    sessions = _Sessions(str(file), header, places, [cells for _, cells in lines])
+    # By its first line, too: where files were put together, each begins to count anew.
+    where = f"{file}:{lines[0][0] if lines else 0}"
+    sessions = _Sessions(where, header, places, [cells for _, cells in lines])
     for line, cells in lines:
         test = cells[places["test"]].strip() if "test" in places else ""
         if study and test and test != study:
@@ -225,7 +227,7 @@ class _Sessions:
     """Tells listeners apart: by the session's id, by who they say they are, or by where they begin anew.
 
     Args:
-        file: whose rows they are.
+        file: whose rows they are, and where in it they begin.
         header: its columns.
         places: of what is known.
         rows: all of them.

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from earmark.errors import ModelError
 from earmark.files import whole, write_bytes
 from earmark.training import processes
+from earmark.training.ahead import ahead
 from earmark.training.recipe import WHERE
 
 Row = dict[str, float]
@@ -63,7 +64,8 @@ class Job:
 
     Args:
         step: maps a batch to its losses; the entry "loss" is minimised over its trainable parameters.
-        batches: epoch and generator → the batches of that epoch; all chance comes from the generator.
+        batches: epoch and generator → the batches of that epoch; all chance comes from the generator, as a
+            batch is made while the one before is trained on.
         validate: the validation figures after an epoch.
         criterion: validation figures → a number; the epoch with the highest is kept.
         steps_per_epoch: how many batches an epoch has.
@@ -140,11 +142,11 @@ def _one_epoch(
     sums: dict[str, float] = {}
     started, count = time.perf_counter(), 0
     job.step.train()
-    for batch in job.batches(epoch, generator):
+    for rows, parts in ahead(_own_parts(job, job.batches(epoch, generator))):
         done = epoch * job.steps_per_epoch + count
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, done, total)
-        losses = _one_step(fabric, step, optimizer, batch, job, settings)
+        losses = _one_step(fabric, step, optimizer, rows, parts, settings)
         count += 1
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + value
@@ -157,16 +159,20 @@ def _one_epoch(
     }
 
 
+def _own_parts(job: Job, batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+    """Yield how many rows a batch has in all processes together, and what the step takes of this one's."""
+    for batch in batches:
+        rows = len(batch[0]) * (processes.count() if job.streamed else 1)
+        processes.check_batches(rows)
+        own = slice(None) if job.streamed else processes.share(rows)
+        parts = tuple(part[own] for part in batch)
+        yield rows, job.prepare(*parts) if job.prepare else parts
+
+
 def _one_step(
-    fabric: Fabric, step: Any, optimizer: Any, batch: tuple[Tensor, ...], job: Job, settings: LoopSettings
+    fabric: Fabric, step: Any, optimizer: Any, rows: int, parts: tuple[Tensor, ...], settings: LoopSettings
 ) -> dict[str, float]:
     """Train on this process's rows of a batch; return the losses of the whole of it."""
-    rows = len(batch[0]) * (processes.count() if job.streamed else 1)
-    processes.check_batches(rows)
-    own = slice(None) if job.streamed else processes.share(rows)
-    parts = tuple(part[own] for part in batch)
-    if job.prepare:
-        parts = job.prepare(*parts)
     with processes.step_of(rows):
         losses: dict[str, Tensor] = step(*(fabric.to_device(part) for part in parts))
         optimizer.zero_grad()

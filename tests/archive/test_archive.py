@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -246,3 +247,29 @@ def test_ray_gives_the_same_table(archive: Path, whole: pd.DataFrame, tmp_path: 
     found = table_of(tmp_path)
     columns = ["file", "start", "end", "label", "probability", "trust"]
     pd.testing.assert_frame_equal(found[columns], whole[columns], rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_killed_ray_actor_loses_nothing(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'earmark[ray]'")
+    from earmark.archive.on_ray import explain_on_ray
+
+    files = [write(tmp_path / f"{number:02d}.wav", 1, number) for number in range(80)]
+    killed: list[int] = []
+
+    def report(name: str, windows: int, broken: bool) -> None:
+        if not killed:
+            listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+            (actor,) = (line for line in listed.stdout.splitlines() if " ray::MapWorker" in line)
+            killed.append(int(actor.split()[0]))
+            os.kill(killed[0], signal.SIGKILL)
+            assert len(list((tmp_path / "out").glob("windows/*.parquet"))) < 5  # it was in the midst of them
+
+    try:
+        explain_on_ray(partial(prepare, scores=False), files, tmp_path / "out", {}, 1, report)
+    finally:
+        ray.shutdown()
+    assert killed
+    table = table_of(tmp_path / "out")
+    assert len(table) == table["file"].nunique() == 80
+    assert not table["error"].any()

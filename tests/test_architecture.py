@@ -18,6 +18,7 @@ EVERYONE_MAY = {"errors", "files", "earmark"}  # "earmark" is a name of earmark/
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "memory": set(),
     "audio": set(),
     "bundled": set(),
     "features": set(),

@@ -34,6 +34,7 @@ from earmark.cli.tables import tables
 from earmark.cli.terminal import STOPPED, exit_code, say, say_error, say_stopped
 from earmark.cli.train import train
 from earmark.errors import EarmarkError
+from earmark.memory import keep_freed_memory
 
 
 class _Group(TyperGroup):
@@ -101,4 +102,5 @@ def run() -> None:
         # A console that cannot show an arrow or a name shows a question mark.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    keep_freed_memory()
     app(prog_name="earmark")

@@ -22,7 +22,7 @@ from earmark.evaluation.runner import Said
 from earmark.explainers.base import Explainer, find
 from earmark.explanation import Explanation
 from earmark.features.masking import apply_mask, largest_bins
-from earmark.gathering import Finding, Part, Sound, failed
+from earmark.gathering import Finding, Part, Sound, failed, is_finite
 from earmark.model import Model
 from earmark.trust import CONTROLS, name_in, name_out
 from earmark.windowing import Window, Windows
@@ -185,11 +185,11 @@ class Request:
         chosen = [self._choose(row, targets) for row, (_, targets) in zip(probabilities, batch)]
         columns = torch.tensor(chosen, device=stft.device).unbind(1)
         parts = [self._parts(stft, heard, target, level, frames) for target in columns]
-        magnitudes = (stft.abs() * level[..., None]).cpu()
+        levels = level[:, 0].tolist()
         for index, ((window, _), row) in enumerate(zip(batch, probabilities.cpu())):
             samples = len(window.waveform)
             cut = tuple(p[index]._replace(listenable=p[index].listenable[:samples]) for p in parts)
-            yield Finding(row, cut, magnitudes[index, :, : frames[index]])
+            yield Finding(row, cut, stft[index, :, : frames[index]], levels[index])
 
     def _choose(self, probabilities: Tensor, targets: Targets) -> list[int]:
         return probabilities.topk(self.top or 1).indices.tolist() if targets is None else list(targets)
@@ -213,8 +213,8 @@ class Request:
         ]
 
     def _hardened(self, mask: Tensor) -> Tensor:
-        if not mask.isfinite().all():
-            return mask  # is refused as such, and must not become a 0
+        if not (self.hard and is_finite(mask)):
+            return mask  # NaN is refused as such, and must not become a 0
         if self.threshold is not None:
             return (mask >= self.threshold).float()
         return mask if self.area is None else largest_bins(mask, self.area)

@@ -39,12 +39,19 @@ class Finding(NamedTuple):
     Args:
         probabilities: (classes,); None where all is silent.
         parts: one for each class that was asked for.
-        magnitude: (bins, frames), of the window's STFT at its own level.
+        spectrum: (bins, frames), the window's STFT as the classifier heard it.
+        level: what the window was divided by for that.
     """
 
     probabilities: Tensor | None
     parts: tuple[Part, ...]
-    magnitude: Tensor
+    spectrum: Tensor
+    level: float = 1.0
+
+    @property
+    def magnitude(self) -> Tensor:
+        """(bins, frames), of the window's STFT at its own level; made where it is asked for, as few do."""
+        return (self.spectrum.abs() * self.level).cpu()
 
 
 class Tally:
@@ -184,13 +191,22 @@ class _Pieces:
         return torch.cat([*self.done, self.stitcher.end()], dim=-1)
 
 
+def is_finite(values: Tensor) -> bool:
+    """Return whether none is NaN or infinite: one of them is in the sum, which asks for no more memory.
+
+    >>> is_finite(torch.tensor([1.0, 2.0])), is_finite(torch.tensor([torch.inf, -torch.inf]))
+    (True, False)
+    """
+    return bool(values.sum().isfinite())
+
+
 def not_finite(request: Request, source: str, finding: Finding) -> ModelError | None:
     """Return what is wrong with a finding that has NaN or infinite numbers, None if it has none."""
     name = request.model.name
-    if finding.probabilities is not None and not finding.probabilities.isfinite().all():
+    if finding.probabilities is not None and not is_finite(finding.probabilities):
         given = f"the model {name!r} gives no finite numbers for {source}"
         return ModelError(given, fix="check its weights: train it again with a lower learning rate")
-    if all(part.mask.isfinite().all() and part.listenable.isfinite().all() for part in finding.parts):
+    if all(is_finite(part.mask) and is_finite(part.listenable) for part in finding.parts):
         return None
     given = f"the method {request.method!r} gives no finite mask of {source} with the model {name!r}"
     fix = "pick another method, or look for a root or a logarithm of zero in the network"

@@ -112,3 +112,20 @@ def test_a_decoder_trained_on_features_has_no_linear_mask(classifier: Cnn14) -> 
     assert explainer.domain == "features"
     with pytest.raises(ModelError, match="trained on features"):
         explainer.on("stft")
+
+
+def test_folded_norms_draw_the_same_mask(classifier: Cnn14) -> None:
+    decoder = decoder_for(classifier, SMALL).eval()
+    norms = [module for module in decoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        for values in (norm.running_mean, norm.weight.data, norm.bias.data):
+            torch.nn.init.normal_(values)
+        torch.nn.init.uniform_(norm.running_var, 0.3, 3)
+    heard = classifier.hear(classifier.spectrogram(torch.randn(2, 16000)))
+    given = heard.picture, heard.representations, torch.tensor([0, 1])
+    plain = decoder.on_picture(*given)  # with gradients norms are left as they are
+    assert len(norms) > 6
+    assert plain.requires_grad
+    with torch.no_grad():
+        folded = decoder.on_picture(*given)
+    torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4 * float(plain.detach().abs().max()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -123,17 +123,14 @@ class CompactDecoder(Decoder):
         levels = config.channels
         self.look_at_features = config.look_at_features
         self.classes = classes if config.class_conditional else 1
-        self.stem = _convolution(1, levels[0])
-        self.down = nn.ModuleList(_convolution(a, b, stride=2) for a, b in pairwise(levels))
+        self.stem = _Convolution(1, levels[0])
+        self.down = nn.ModuleList(_Convolution(a, b, stride=2) for a, b in pairwise(levels))
         # A representation enters where the U-Net is as coarse as it, or at the bottom.
         self.entries = [min(index + 1, len(levels) - 1) for index in range(len(channels))]
-        self.laterals = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(c), nn.Conv2d(c, levels[entry], 1))
-            for c, entry in zip(channels, self.entries)
-        )
+        self.laterals = nn.ModuleList(_Lateral(c, levels[entry]) for c, entry in zip(channels, self.entries))
         self.bottom = nn.Sequential(*(_Residual(levels[-1]) for _ in range(2)))
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(levels))
-        self.refine = nn.ModuleList(_convolution(c, c) for c in levels[:-1])
+        self.refine = nn.ModuleList(_Convolution(c, c) for c in levels[:-1])
         # Small weights: at first every class leaves the maps nearly as they are.
         self.condition = nn.ModuleList(
             nn.Embedding(self.classes, 2 * c, _weight=0.1 * torch.randn(self.classes, 2 * c)) for c in levels
@@ -159,7 +156,7 @@ class CompactDecoder(Decoder):
 
     def _conditioned(self, maps: Tensor, condition: Tensor, level: int) -> Tensor:
         scale, shift = self.condition[level](condition)[:, :, None, None].chunk(2, dim=1)
-        return maps * (1 + scale) + shift
+        return torch.addcmul(shift, maps, 1 + scale)
 
 
 class PaperDecoder(Decoder):
@@ -198,18 +195,53 @@ class PaperDecoder(Decoder):
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inner = _convolution(channels, channels)
+        self.inner = _Convolution(channels, channels)
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps + self.inner(maps)
 
 
-def _convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-    )
+class _Convolution(nn.Sequential):
+    """A 3×3 convolution, batch-norm and ReLU."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
+        convolution = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (batch, channels_in, height, width); a norm of fixed statistics becomes part of the weights."""
+        if self.training or torch.is_grad_enabled():
+            unfolded: Tensor = super().forward(maps)
+            return unfolded
+        convolution, norm = cast("nn.Conv2d", self[0]), cast("nn.BatchNorm2d", self[1])
+        # Anew each time, as that takes less than a pass over maps and is never out of date.
+        scale, shift = _fixed(norm)
+        weight = convolution.weight * scale[:, None, None, None]
+        return F.conv2d(maps, weight, shift, convolution.stride, convolution.padding).relu_()
+
+
+class _Lateral(nn.Sequential):
+    """Batch-norm and a 1×1 convolution."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__(nn.BatchNorm2d(channels_in), nn.Conv2d(channels_in, channels, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (batch, channels_in, height, width); a norm of fixed statistics becomes part of the weights."""
+        if self.training or torch.is_grad_enabled():
+            unfolded: Tensor = super().forward(maps)
+            return unfolded
+        norm, convolution = cast("nn.BatchNorm2d", self[0]), cast("nn.Conv2d", self[1])
+        scale, shift = _fixed(norm)
+        weight, bias = convolution.weight, cast("Tensor", convolution.bias)
+        return F.conv2d(maps, weight * scale[:, None, None], bias + weight[:, :, 0, 0] @ shift)
+
+
+def _fixed(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return by what a norm with fixed statistics multiplies each channel, and what it adds."""
+    mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
+    scale = norm.weight * (variance + norm.eps).rsqrt()
+    return scale, norm.bias - mean * scale
 
 
 def _resize(maps: Tensor, like: Tensor) -> Tensor:

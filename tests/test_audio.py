@@ -268,7 +268,7 @@ def test_bad_arrays_are_told(samples: np.ndarray, rate: int, new_rate: int | Non
 
 @pytest.mark.parametrize(
     ("ending", "subtype", "step"),
-    [("wav", "PCM_16", 2**-15), ("flac", "PCM_24", 2**-23), ("wav", "FLOAT", 1e-8)],
+    [("wav", "PCM_16", 2**-17 + 1e-9), ("flac", "PCM_24", 2**-23), ("wav", "FLOAT", 1e-8)],
 )
 def test_what_is_written_is_read_back(tmp_path: Path, ending: str, subtype: str, step: float) -> None:
     waveform = noise()[:, 0].astype(np.float32)

@@ -85,7 +85,7 @@ def write_blocks(
     try:
         with soundfile.SoundFile(os.fsencode(path), "w", sample_rate, 1, subtype, format=kind) as file:
             for block in blocks:
-                file.write(block)
+                file.write(_rounded(block) if subtype == "PCM_16" else block)
         # libsndfile does not tell of a full disk.
         written = soundfile.info(os.fsencode(path)).frames
     except soundfile.LibsndfileError as error:
@@ -96,7 +96,9 @@ def write_blocks(
 
 
 def _encode(array: NDArray[Any], sample_rate: int, path: Path, subtype: str) -> bytes:
-    if subtype not in ("FLOAT", "DOUBLE"):
+    if subtype == "PCM_16":
+        array = _rounded(array)
+    elif subtype not in ("FLOAT", "DOUBLE"):
         array = np.clip(array, -1, 1)
     # In memory first: libsndfile reports a full disk badly or not at all, Python's own writing does it well.
     buffer = io.BytesIO()
@@ -107,3 +109,8 @@ def _encode(array: NDArray[Any], sample_rate: int, path: Path, subtype: str) -> 
         given = f"cannot write {path} as {subtype} at {sample_rate} Hz: {reason(error)}"
         raise OutputError(given, fix="use the ending .wav") from error
     return buffer.getvalue()
+
+
+def _rounded(array: NDArray[Any]) -> NDArray[np.int16]:
+    """Return the nearest 16-bit steps; libsndfile takes those below, and several times as long."""
+    return np.rint(np.clip(array * 32768, -32768, 32767)).astype(np.int16)

@@ -12,6 +12,7 @@ from earmark.archive.parts import Parts
 from earmark.archive.rows import Explaining, Row
 from earmark.archive.windows import pieces_of
 from earmark.explaining import Request, batched
+from earmark.memory import keep_freed_memory
 
 _FILES_A_PART = 16
 
@@ -26,6 +27,7 @@ class Actor:
     """
 
     def __init__(self, make: Callable[[], Request], folder: str, wish: dict[str, object]) -> None:
+        keep_freed_memory()
         self.explaining = Explaining(make())
         self.parts = Parts(Path(folder), wish)
 

@@ -22,6 +22,7 @@ from earmark.api import prepare
 from earmark.archive.local import BATCH, explain_here
 from earmark.archive.parts import Parts
 from earmark.archive.rows import Explaining
+from earmark.memory import keep_freed_memory
 
 RATE, SECONDS = 44_100, 5
 
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, nargs="*", default=[])
     given = parser.parse_args()
     torch.set_num_threads(2)
+    keep_freed_memory()  # as the command line does
     own = floor(given.clips)
     rows = [("the classifier alone", f"{own:.1f}", "1.00")]
     with tempfile.TemporaryDirectory() as folder:

@@ -24,6 +24,7 @@ from speed import alternate, model, training_step
 from tables import emit
 
 import earmark
+from earmark.memory import keep_freed_memory
 
 METHODS = ("lmac", "saliency", "gradcam", "smoothgrad", "integrated-gradients", "occlusion")
 Kind = Literal["compact", "paper"]
@@ -86,6 +87,7 @@ def main() -> None:
     parser.add_argument("--step-only", choices=KINDS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(2)
+    keep_freed_memory()  # as the command line does
     torch.manual_seed(0)
     if given.step_only:
         step_only(given.step_only)

@@ -32,6 +32,7 @@ from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
 from earmark.explainers.lmac.decoder import DecoderConfig
 from earmark.explainers.lmac.explainer import Lmac, LmacConfig
 from earmark.explainers.lmac.training import LmacRecipe, LmacStep
+from earmark.memory import keep_freed_memory
 from earmark.model import Model, save_model
 from earmark.training.recipe import load_recipe
 
@@ -183,6 +184,7 @@ def main() -> None:
     parser.add_argument("--explain-only", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(2)
+    keep_freed_memory()  # as the command line does
     torch.manual_seed(0)
     if arguments.explain_only:
         explain_only(arguments.explain_only)

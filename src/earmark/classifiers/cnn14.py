@@ -129,7 +129,7 @@ class Cnn14(AudioClassifier):
         return bands_to_bins(position, config.n_mels)
 
     def frozen(self) -> Self:
-        """See `AudioClassifier.frozen`; the batch-norms are folded away, which spares passes over all maps."""
+        """See `AudioClassifier.frozen`; the batch-norms are folded away, which spares passes over maps."""
         copied = super().frozen()
         for block in copied.blocks:
             cast("ConvBlock", block).fold()

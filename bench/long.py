@@ -29,6 +29,7 @@ from tables import emit
 from earmark import audio
 from earmark.api import prepare
 from earmark.explaining import batched
+from earmark.memory import keep_freed_memory
 from earmark.recording import explain_recording
 from earmark.windowing import Window
 
@@ -67,6 +68,7 @@ def floor(windows: list[Window]) -> float:
 def child(path: Path, threads: int) -> None:
     """Explain a file, and print the figures as JSON."""
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as the command line does
     request = prepare()
     rate, before = request.sample_rate, memory("VmRSS")
     # From here on the peak counts anew.

@@ -5,7 +5,8 @@
 The step is made with few sounds, at two sizes; both figures grow in proportion to the sounds beyond what the
 network itself takes, which tells what a device with its share of the recipe's batch needs. FLOPs are those of
 convolutions and matrix products, counted by torch, forward and backward. Memory is the process's peak beyond
-what it had before, each size in a process of its own.
+what it had before, each size in a process of its own. *Drawing*: sounds a second, two views of each, from
+10 s of FLAC at 44.1 kHz on disk; a device waits for none if it trains on fewer.
 """
 
 from __future__ import annotations
@@ -14,15 +15,22 @@ import argparse
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import torch
 from tables import emit
 from torch.utils.flop_counter import FlopCounterMode
 
 from earmark.classifiers.cnn14 import Cnn14, Cnn14Config
 from earmark.classifiers.simclr.training import SimclrRecipe, SimclrStep
+from earmark.classifiers.simclr.views import draw_views
+from earmark.data.segments import OnDisk
 from earmark.training.recipe import load_recipe
 
 DEVICES = 8
@@ -45,6 +53,27 @@ def one_step(recipe: SimclrRecipe, sounds: int) -> tuple[float, float, float, in
     seconds = time.perf_counter() - started
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
     return counter.get_total_flops() / 1e12, more, seconds, sum(p.numel() for p in step.parameters())
+
+
+def drawing(recipe: SimclrRecipe, sounds: int = 64) -> list[tuple[str, ...]]:
+    """Return how many sounds a second one and two threads draw two views of."""
+    rng = np.random.default_rng(0)
+    rate = recipe.spectrogram.sample_rate
+    samples = round(recipe.views.seconds * rate)
+    rows: list[tuple[str, ...]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number:03d}.flac" for number in range(sounds)]
+        for path in paths:
+            soundfile.write(path, 0.1 * rng.standard_normal(441_000), 44_100)
+        recordings, index = OnDisk(paths, rate), torch.arange(sounds)
+        for count in (1, 2):
+            with ThreadPoolExecutor(count) as threads:
+                draw = partial(draw_views, recordings, index, index, [], recipe.views, samples, threads)
+                draw()
+                started = time.perf_counter()
+                draw()
+            rows.append((f"{count}", f"{sounds / (time.perf_counter() - started):.0f}"))
+    return rows
 
 
 def main() -> None:
@@ -80,6 +109,7 @@ def main() -> None:
         ("million parameters", *(f"{found[0][3] / 1e6:.1f}" for _ in columns)),
     ]
     emit("dry-run", header, rows, given.into)
+    emit("drawing", ("threads", "sounds a second"), drawing(recipe), given.into)
 
 
 if __name__ == "__main__":

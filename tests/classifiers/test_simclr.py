@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,17 @@ def test_views_are_two_pieces_of_one_sound_and_hang_on_their_seed_alone() -> Non
     plain = Views(mixing=0, noise=0, gain_db=0)
     clean, _ = draw_views(sounds, index, seeds, [], plain, 4000)
     assert torch.allclose(clean.abs().amax(1), torch.ones(4))
+
+
+def test_threads_draw_the_same_views(tmp_path: Path) -> None:
+    for number in range(6):
+        tone = 0.3 * np.sin(0.1 * (number + 1) * np.arange(RATE))
+        soundfile.write(tmp_path / f"{number}.flac", tone, RATE)
+    sounds = OnDisk(sorted(tmp_path.glob("*.flac")), RATE)
+    given = sounds, torch.arange(6), torch.arange(6) + 7, [], Views(), 4000
+    with ThreadPoolExecutor(3) as threads:
+        for alone, together in zip(draw_views(*given), draw_views(*given, threads)):
+            assert torch.equal(alone, together)
 
 
 def test_it_learns_to_tell_sounds_apart(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -20,6 +22,8 @@ from earmark.features.mel import MelScale
 from earmark.features.spectrogram import SpectrogramConfig
 from earmark.training import processes
 from earmark.training.loop import Job, LoopSettings, Row, fit, in_batches
+
+_MOST_THREADS = 8  # that draw views
 
 
 class SimclrRecipe(BaseModel):
@@ -109,6 +113,7 @@ def train_simclr(
     """
     samples = round(recipe.views.seconds * network.spectrogram.sample_rate)
     step = SimclrStep(network, recipe)
+    threads = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))
     streamed = isinstance(recordings, Shards)
     if isinstance(recordings, Shards):
         shards = recordings
@@ -128,7 +133,7 @@ def train_simclr(
                 yield index, torch.randint(2**62, (len(index),), generator=generator)
 
         def prepare(index: Tensor, seeds: Tensor) -> tuple[Tensor, ...]:
-            return draw_views(sounds, index, seeds, noises, recipe.views, samples)
+            return draw_views(sounds, index, seeds, noises, recipe.views, samples, threads)
 
     job = Job(
         step=step,
@@ -139,7 +144,8 @@ def train_simclr(
         prepare=prepare,
         streamed=streamed,
     )
-    return fit(job, recipe.loop, folder, report)
+    with threads:
+        return fit(job, recipe.loop, folder, report)
 
 
 def _streamed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Executor
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -88,15 +89,26 @@ def draw_views(
     noises: Sequence[Tensor],
     views: Views,
     samples: int,
+    threads: Executor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return two views of each recording of an index, (batch, samples) each.
 
     All chance of a recording comes from its own seed, so that it does not matter who draws it, or when.
+
+    Args:
+        recordings: what pieces are taken of.
+        index: (batch,), which of them.
+        seeds: (batch,), of each one's chance.
+        noises: to mix in, each (samples,).
+        views: how much is changed.
+        samples: of a view.
+        threads: draw several at once, as files are read and decoded without Python's lock.
     """
-    pairs = [
-        _pair(recordings, place, Generator().manual_seed(seed), noises, views, samples)
-        for place, seed in zip(index.tolist(), seeds.tolist())
-    ]
+
+    def pair(place: int, seed: int) -> tuple[Tensor, Tensor]:
+        return _pair(recordings, place, Generator().manual_seed(seed), noises, views, samples)
+
+    pairs = (threads.map if threads else map)(pair, index.tolist(), seeds.tolist())
     first, second = zip(*pairs)
     return torch.stack(first), torch.stack(second)
 

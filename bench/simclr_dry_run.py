@@ -6,7 +6,7 @@ The step is made with few sounds, at two sizes; both figures grow in proportion 
 network itself takes, which tells what a device with its share of the recipe's batch needs. FLOPs are those of
 convolutions and matrix products, counted by torch, forward and backward. Memory is the process's peak beyond
 what it had before, each size in a process of its own. *Drawing*: sounds a second, two views of each, from
-10 s of FLAC at 44.1 kHz on disk; a device waits for none if it trains on fewer.
+files of 10 s; a device that trains on fewer waits for none.
 """
 
 from __future__ import annotations
@@ -55,16 +55,15 @@ def one_step(recipe: SimclrRecipe, sounds: int) -> tuple[float, float, float, in
     return counter.get_total_flops() / 1e12, more, seconds, sum(p.numel() for p in step.parameters())
 
 
-def drawing(recipe: SimclrRecipe, sounds: int = 64) -> list[tuple[str, ...]]:
-    """Return how many sounds a second one and two threads draw two views of."""
+def drawing(recipe: SimclrRecipe, ending: str, own_rate: int, sounds: int = 64) -> list[str]:
+    """Return how many sounds a second one and two threads draw two views of, from files of 10 s."""
     rng = np.random.default_rng(0)
     rate = recipe.spectrogram.sample_rate
-    samples = round(recipe.views.seconds * rate)
-    rows: list[tuple[str, ...]] = []
+    samples, found = round(recipe.views.seconds * rate), []
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number:03d}.flac" for number in range(sounds)]
+        paths = [Path(folder) / f"{number:03d}.{ending}" for number in range(sounds)]
         for path in paths:
-            soundfile.write(path, 0.1 * rng.standard_normal(441_000), 44_100)
+            soundfile.write(path, 0.1 * rng.standard_normal(10 * own_rate), own_rate)
         recordings, index = OnDisk(paths, rate), torch.arange(sounds)
         for count in (1, 2):
             with ThreadPoolExecutor(count) as threads:
@@ -72,8 +71,8 @@ def drawing(recipe: SimclrRecipe, sounds: int = 64) -> list[tuple[str, ...]]:
                 draw()
                 started = time.perf_counter()
                 draw()
-            rows.append((f"{count}", f"{sounds / (time.perf_counter() - started):.0f}"))
-    return rows
+            found.append(f"{sounds / (time.perf_counter() - started):.0f}")
+    return found
 
 
 def main() -> None:
@@ -109,7 +108,9 @@ def main() -> None:
         ("million parameters", *(f"{found[0][3] / 1e6:.1f}" for _ in columns)),
     ]
     emit("dry-run", header, rows, given.into)
-    emit("drawing", ("threads", "sounds a second"), drawing(recipe), given.into)
+    kinds = {"FLAC, 44.1 kHz": ("flac", 44_100), "WAV, 16 kHz": ("wav", 16_000)}
+    drawn = [(name, *drawing(recipe, *kind)) for name, kind in kinds.items()]
+    emit("drawing", ("sounds a second", "1 thread", "2 threads"), drawn, given.into)
 
 
 if __name__ == "__main__":
